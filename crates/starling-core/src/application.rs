@@ -1,0 +1,104 @@
+//! The application seam: what the user's code decides.
+//!
+//! The rules of the configuration come first; an application refines them. Its implementations are HTTP hooks and
+//! Rust handlers, and [`RulesOnly`], which leaves everything to the rules.
+
+use crate::{
+    AppId, ChannelName, CloseReason, ConnectionId, Payload, Pending, Protocol, Publish, RawJson, Refusal, Subscribe,
+    UserId,
+};
+
+/// The connection on whose behalf something is asked.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Its app.
+    pub app: AppId,
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Its user, if any.
+    pub user: Option<UserId>,
+    /// The `info` of its token: a JSON object.
+    pub info: Option<RawJson>,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// A connection may come in.
+#[derive(Debug, Clone, Default)]
+pub struct Admission {
+    /// Who it is, where the application knows better than the token.
+    pub user: Option<(UserId, Option<RawJson>)>,
+    /// What else shall happen.
+    pub effects: Effects,
+}
+
+/// What an application wants to happen besides its answer.
+#[derive(Debug, Clone, Default)]
+pub struct Effects {
+    /// Channels that the caller becomes a member of.
+    pub join: Vec<ChannelName>,
+    /// Channels that it is a member of no longer.
+    pub leave: Vec<ChannelName>,
+    /// Messages to publish.
+    pub publish: Vec<Publish>,
+}
+
+/// What an application says of a request that it does not refuse.
+#[derive(Debug, Clone, Default)]
+pub struct Decision {
+    /// It grants the request, also where the rules ask for a grant that the token does not have.
+    pub granted: bool,
+    /// What the requester is answered.
+    pub reply: Option<Payload>,
+    /// Replaces the payload of a publish.
+    pub payload: Option<Payload>,
+    /// What else shall happen.
+    pub effects: Effects,
+}
+
+/// What the user's code decides. Every method has a default that leaves the decision to the rules.
+///
+/// Methods are called from a worker and return quickly; what takes time goes into the [`Pending::Later`] future, which
+/// runs elsewhere while the one connection waits.
+pub trait Application: Send + Sync + 'static {
+    /// A connection was authenticated (or is anonymous) and wants in.
+    fn connect(&self, caller: &Caller) -> Pending<Result<Admission, Refusal>> {
+        let _ = caller;
+        Pending::Ready(Ok(Admission::default()))
+    }
+
+    /// A connection wants to become a member. Asked after the rules did not refuse it for good.
+    fn subscribe(&self, caller: &Caller, subscribe: &Subscribe) -> Pending<Result<Decision, Refusal>> {
+        let _ = (caller, subscribe);
+        Pending::Ready(Ok(Decision::default()))
+    }
+
+    /// A connection wants to publish. Asked after the rules did not refuse it for good.
+    fn publish(&self, caller: &Caller, publish: &Publish) -> Pending<Result<Decision, Refusal>> {
+        let _ = (caller, publish);
+        Pending::Ready(Ok(Decision::default()))
+    }
+
+    /// An event came for the application. `None`: nobody handles it.
+    fn event(
+        &self,
+        caller: &Caller,
+        channel: Option<&ChannelName>,
+        event: &str,
+        payload: &Payload,
+    ) -> Option<Pending<Result<Decision, Refusal>>> {
+        let _ = (caller, channel, event, payload);
+        None
+    }
+
+    /// A connection that came in is gone.
+    fn disconnected(&self, caller: &Caller, reason: CloseReason) {
+        let _ = (caller, reason);
+    }
+}
+
+/// Leaves everything to the rules.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RulesOnly;
+
+impl Application for RulesOnly {}

@@ -1,0 +1,238 @@
+//! The engine seam: what links nodes, and keeps logs and presence.
+//!
+//! The memory engine is one implementation, not a special case. Subscribing with recovery is written once above this
+//! seam: register interest, read the log from the position, skip live messages up to what was read, go live.
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::{
+    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position, PresenceChange,
+    PresenceEvent, PresenceSnapshot, UserId,
+};
+
+/// A message on its way to the engine.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// The message; its `position` is for the engine to assign.
+    pub message: Message,
+    /// What the channel keeps of it; none: it is only passed on, and gets no position.
+    pub history: Option<HistoryPolicy>,
+    /// Whether the id came from the publisher, and a second one within the recovery window must be answered with the
+    /// first one's result and not delivered.
+    pub deduplicate: bool,
+}
+
+/// The engine took a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The message's id.
+    pub id: MessageId,
+    /// Its place in the log, where there is one.
+    pub position: Option<Position>,
+}
+
+/// Which part of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryRange {
+    /// At most so many messages. Without `after`, the newest of the range.
+    pub limit: usize,
+    /// Only messages with a smaller offset.
+    pub before: Option<u64>,
+    /// Only messages with a larger offset, the oldest first.
+    pub after: Option<u64>,
+}
+
+/// A part of a log.
+#[derive(Debug, Clone)]
+pub struct HistoryPage {
+    /// In the order of their offsets.
+    pub messages: Vec<Arc<Message>>,
+    /// The head of the log: its epoch, and the offset of the newest message (0 when there was none).
+    pub head: Position,
+    /// The offset of the oldest message that is still there; `head.offset + 1` when there is none.
+    pub oldest: u64,
+}
+
+/// A message to all nodes: an act on connections, wherever they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Control {
+    /// Close every connection of a user.
+    DisconnectUser {
+        /// Whose.
+        user: UserId,
+    },
+    /// Close one connection.
+    DisconnectConnection {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Refuse tokens issued before a moment, and close connections made with them.
+    Revoke {
+        /// Whose.
+        user: UserId,
+        /// The moment, in Unix seconds.
+        before: u64,
+    },
+    /// Make every connection of a user a member.
+    Subscribe {
+        /// Whose.
+        user: UserId,
+        /// Of which channel.
+        channel: ChannelName,
+    },
+    /// Make every connection of a user a member no longer.
+    Unsubscribe {
+        /// Whose.
+        user: UserId,
+        /// Of which channel.
+        channel: ChannelName,
+    },
+    /// The channel's log was cleared: members learn the new epoch with the next message.
+    HistoryCleared {
+        /// Of which channel.
+        channel: ChannelName,
+    },
+}
+
+/// A question to all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// Which channels of an app are occupied, and by whom.
+    Channels {
+        /// Only names that start with this.
+        prefix: String,
+    },
+    /// Who is a member of one channel.
+    Channel {
+        /// Which.
+        channel: ChannelName,
+    },
+    /// What is known of a connection.
+    Connection {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Numbers of connections and channels.
+    Stats,
+}
+
+/// One node's members of one channel.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Connections.
+    pub members: u64,
+    /// Their distinct users. Anonymous connections have none.
+    pub users: Vec<UserId>,
+}
+
+/// One node's answer to a [`Query`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// To [`Query::Channels`] and [`Query::Channel`].
+    Channels(Vec<(ChannelName, Occupancy)>),
+    /// To [`Query::Connection`]; none when the node does not have it.
+    Connection(Option<Survey>),
+    /// To [`Query::Stats`].
+    Stats {
+        /// Open connections.
+        connections: u64,
+        /// Occupied channels.
+        channels: u64,
+        /// Memberships.
+        members: u64,
+    },
+}
+
+/// What is known of one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// Its id.
+    pub connection: ConnectionId,
+    /// Its user.
+    pub user: Option<UserId>,
+    /// What it speaks.
+    pub protocol: String,
+    /// Its channels.
+    pub channels: Vec<ChannelName>,
+    /// When it connected, in Unix milliseconds.
+    pub connected_at: u64,
+}
+
+/// The engine could not do it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum EngineError {
+    /// The broker is away, or did not answer in time. Nothing is known to have happened.
+    #[error("engine unavailable: {0}")]
+    Unavailable(String),
+    /// The channel has no log.
+    #[error("the channel keeps no history")]
+    NoHistory,
+}
+
+/// Where an engine delivers what arrives for this node. Calls return quickly and never block.
+///
+/// For one channel, calls are made one after the other in the order of offsets and versions.
+pub trait Sink: Send + Sync + 'static {
+    /// A message of a channel that this node is interested in.
+    fn message(&self, message: Arc<Message>);
+    /// A change of presence in a channel that this node is interested in.
+    fn presence(&self, event: PresenceEvent);
+    /// Something that all nodes must do.
+    fn control(&self, app: &AppId, control: Control);
+    /// The engine may have missed messages for this node: members of channels with a log must be brought up to date
+    /// from it, the others told of a gap.
+    fn resync(&self);
+}
+
+/// What links nodes, and keeps logs and presence. Implementations are shared between threads.
+///
+/// An operation that returns an error has not visibly happened; an operation whose answer is dropped may have.
+pub trait Engine: Send + Sync + 'static {
+    /// Gives the engine the place to deliver to. Called once, before anything else.
+    fn attach(&self, sink: Arc<dyn Sink>);
+
+    /// Takes a message: assigns its position, keeps it, and delivers it to every node with interest. The answer comes
+    /// only after the message is stored as the policy asks.
+    fn publish(&self, publication: Publication) -> Pending<Result<Published, EngineError>>;
+
+    /// Tells whether this node wants what happens in a channel. When a wish is answered, everything published after
+    /// that arrives at the sink.
+    fn interest(&self, app: &AppId, channel: &ChannelName, wanted: bool) -> Pending<Result<(), EngineError>>;
+
+    /// Reads a part of a log, and its head. Creates the log (and so its epoch) if it is not there yet.
+    fn history(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        policy: HistoryPolicy,
+        range: HistoryRange,
+    ) -> Pending<Result<HistoryPage, EngineError>>;
+
+    /// Forgets a log and starts a new epoch, which is returned as the new head.
+    fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>>;
+
+    /// Changes who is present. Entries are leased to this node: they vanish when it does.
+    fn presence(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        change: PresenceChange,
+    ) -> Pending<Result<(), EngineError>>;
+
+    /// Lists who is present.
+    fn members(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<PresenceSnapshot, EngineError>>;
+
+    /// Makes every node, this one included, do something.
+    fn control(&self, app: &AppId, control: Control) -> Pending<Result<(), EngineError>>;
+
+    /// Asks every *other* node. A node that does not answer in time is left out.
+    fn survey(&self, app: &AppId, query: Query) -> Pending<Result<Vec<Answer>, EngineError>>;
+
+    /// Whether publishes would be taken now.
+    fn is_up(&self) -> bool;
+
+    /// Forgets what has expired. Called about once a second; `now` in Unix milliseconds.
+    fn sweep(&self, now: u64);
+}

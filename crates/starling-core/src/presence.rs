@@ -1,0 +1,80 @@
+//! Presence: who is in a channel. One set for all protocols and nodes.
+
+use crate::{AppId, ChannelName, ConnectionId, RawJson, UserId};
+
+/// One connection that is present in a channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceEntry {
+    /// Whose connection it is; none for an anonymous one.
+    pub user: Option<UserId>,
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// What it tells about itself: a JSON object.
+    pub data: RawJson,
+}
+
+/// A change that a node asks its engine to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceChange {
+    /// Adds the entry, or replaces the data of the one with the same connection.
+    Enter(PresenceEntry),
+    /// Removes the entry of this connection.
+    Leave(ConnectionId),
+}
+
+/// A change that happened, told to every node that has members in the channel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceEvent {
+    /// The tenant.
+    pub app: AppId,
+    /// Where.
+    pub channel: ChannelName,
+    /// Counts the changes of this channel's set; see [`PresenceSnapshot::version`].
+    pub version: u64,
+    /// What changed.
+    pub diff: PresenceDiff,
+}
+
+/// Who joined and who left. An update is a join of a connection that is already present.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PresenceDiff {
+    /// Entries that are new or have new data.
+    pub joins: Vec<PresenceEntry>,
+    /// Entries that are gone, as they last were.
+    pub leaves: Vec<PresenceEntry>,
+}
+
+impl PresenceDiff {
+    /// Appends what happened after `self`, so that both can be told at once.
+    ///
+    /// Within one difference a connection stands at most once on each side: a join followed by a leave of the same
+    /// connection cancels out unless somebody already knew the connection, and a later join replaces an earlier one.
+    pub fn append(&mut self, later: PresenceDiff) {
+        for entry in later.leaves {
+            let joined = self.joins.iter().position(|known| known.connection == entry.connection);
+            if let Some(index) = joined {
+                self.joins.swap_remove(index);
+            }
+            self.leaves.retain(|known| known.connection != entry.connection);
+            self.leaves.push(entry);
+        }
+        for entry in later.joins {
+            self.joins.retain(|known| known.connection != entry.connection);
+            self.joins.push(entry);
+        }
+    }
+
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        self.joins.is_empty() && self.leaves.is_empty()
+    }
+}
+
+/// The whole set at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PresenceSnapshot {
+    /// Everyone present, in no particular order.
+    pub members: Vec<PresenceEntry>,
+    /// The version of the last event that is included: events up to it are already in `members`.
+    pub version: u64,
+}

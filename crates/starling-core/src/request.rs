@@ -1,0 +1,200 @@
+//! What a session asks of the hub, what it is answered, and what the hub tells it unasked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{
+    ChannelName, ConnectionId, HistoryPage, HistoryRange, MessageId, Payload, Position, PresenceEntry, RawJson,
+    Refusal, UserId,
+};
+
+/// Something that a client asks for. Each is answered by exactly one [`Reply`].
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// Says who the client is, or renews its token. Answered by [`Reply::Authenticated`].
+    Authenticate {
+        /// The token; none to ask for an anonymous session.
+        token: Option<Box<str>>,
+    },
+    /// Becomes a member of a channel. Answered by [`Reply::Subscribed`].
+    Subscribe(Subscribe),
+    /// Is a member no longer. Answered by [`Reply::Unsubscribed`].
+    Unsubscribe {
+        /// Of which channel.
+        channel: ChannelName,
+    },
+    /// Sends a message. Answered by [`Reply::Published`].
+    Publish(Publish),
+    /// Reads what was published. Answered by [`Reply::History`].
+    History {
+        /// Of which channel.
+        channel: ChannelName,
+        /// Which part.
+        range: HistoryRange,
+    },
+    /// Asks or changes who is there. Answered by [`Reply::Members`] or [`Reply::Done`].
+    Presence {
+        /// In which channel.
+        channel: ChannelName,
+        /// What to do.
+        action: PresenceAction,
+    },
+    /// An event for the application. Answered by [`Reply::Event`].
+    Event {
+        /// In which channel it happened, if in one.
+        channel: Option<ChannelName>,
+        /// Its name.
+        event: Box<str>,
+        /// What it carries.
+        payload: Payload,
+    },
+}
+
+/// A wish to become a member.
+#[derive(Debug, Clone)]
+pub struct Subscribe {
+    /// Of which channel.
+    pub channel: ChannelName,
+    /// From where on.
+    pub start: Start,
+    /// Whether presence events shall follow.
+    pub presence: bool,
+    /// Enters presence with this data (a JSON object).
+    pub enter: Option<RawJson>,
+}
+
+/// Where a subscription starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// With the next message.
+    Live,
+    /// After this position.
+    Recover(Position),
+    /// With the newest so many messages.
+    Rewind(u32),
+}
+
+/// A message to be published.
+#[derive(Debug, Clone)]
+pub struct Publish {
+    /// Where.
+    pub channel: ChannelName,
+    /// Its event.
+    pub event: Arc<str>,
+    /// What it carries.
+    pub payload: Payload,
+    /// The publisher's own id: a second message with it is not delivered again.
+    pub message_id: Option<MessageId>,
+    /// What it is the latest state of.
+    pub key: Option<Arc<str>>,
+    /// Whether the sender gets it too.
+    pub echo: bool,
+}
+
+/// What to do with presence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PresenceAction {
+    /// List the members.
+    Get,
+    /// Be present; without data, with the token's `info`.
+    Enter(Option<RawJson>),
+    /// Change the data.
+    Update(RawJson),
+    /// Be present no longer.
+    Leave,
+}
+
+/// The answer to a [`Request`].
+#[derive(Debug, Clone)]
+pub enum Reply {
+    /// Who the client is now.
+    Authenticated {
+        /// Its user; none for an anonymous connection.
+        user: Option<UserId>,
+        /// Its connection.
+        connection: ConnectionId,
+        /// When its token expires, in Unix milliseconds.
+        expires_at: Option<u64>,
+    },
+    /// It is a member; what it missed follows, then live messages.
+    Subscribed {
+        /// Of which channel.
+        channel: ChannelName,
+        /// The head of the log when it joined, where the channel keeps history.
+        position: Option<Position>,
+        /// Whether it gets everything after its position; only when it asked to recover.
+        recovered: Option<bool>,
+        /// What the application answered to the join.
+        response: Option<Payload>,
+    },
+    /// It is no longer a member.
+    Unsubscribed {
+        /// Of which channel.
+        channel: ChannelName,
+    },
+    /// The engine took the message.
+    Published {
+        /// The message's id.
+        message_id: MessageId,
+        /// Its place in the log, where the channel keeps history.
+        position: Option<Position>,
+    },
+    /// A part of the log.
+    History(HistoryPage),
+    /// Who is there.
+    Members(Vec<PresenceEntry>),
+    /// It was done; nothing else to say.
+    Done,
+    /// What the application answered to an event; none when it gave nothing.
+    Event(Option<Payload>),
+    /// It was not done.
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// The channel that it was about.
+        channel: Option<ChannelName>,
+    },
+}
+
+/// What the hub tells one connection unasked.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// Messages were left out for this connection.
+    Gap {
+        /// Of which channel.
+        channel: ChannelName,
+        /// How many.
+        missed: u64,
+    },
+    /// The server ended a subscription.
+    Unsubscribed {
+        /// Of which channel.
+        channel: ChannelName,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The server made the connection a member (an API call, a handler).
+    Subscribed {
+        /// Of which channel.
+        channel: ChannelName,
+        /// The head of the log when it joined, where the channel keeps history.
+        position: Option<Position>,
+    },
+    /// Everyone who is present, once, before the first difference.
+    PresenceState {
+        /// In which channel.
+        channel: ChannelName,
+        /// Who.
+        members: Vec<PresenceEntry>,
+    },
+    /// The server will close soon; come back after this long.
+    Drain {
+        /// How long to stay away.
+        reconnect_in: Duration,
+    },
+    /// An error that answers no request, usually before a close.
+    Error {
+        /// Which.
+        refusal: Refusal,
+    },
+}
