@@ -1,0 +1,104 @@
+//! The session seam: what every protocol gives, and what a transport does with it.
+//!
+//! A driver owns the socket and the clock. It calls [`Session::open`] once, then [`Session::receive`] for each packet,
+//! carries out the [`Action`]s in their order, and gives the outcome of each [`Action::Request`] back with
+//! [`Session::answer`]. It does not call `receive` again before the requests of the last packet are answered, unless
+//! the request is a publish: those may be under way several at a time, and are answered in any order.
+//! What all members of a channel get alike does not pass through the session: it is written once by
+//! [`crate::encode`] in the session's [`Session::form`].
+
+use bytes::Bytes;
+use starling_core::{CloseReason, ConnectionId, Form, Notice, Refusal, Reply, Request, UserId};
+
+use crate::websocket::CloseCode;
+
+/// A packet of a protocol, as its transport carries it (one WebSocket message, for instance).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packet<'a> {
+    /// UTF-8 text.
+    Text(&'a str),
+    /// Bytes.
+    Binary(&'a [u8]),
+}
+
+/// A packet that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OwnedPacket {
+    /// UTF-8 text.
+    Text(Bytes),
+    /// Bytes.
+    Binary(Bytes),
+}
+
+impl OwnedPacket {
+    /// The bytes, of either kind.
+    pub fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
+/// What a session needs to find its way back when a request is answered: the client's own reference. Opaque to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tag(pub Bytes);
+
+/// What a driver must do next.
+#[derive(Debug)]
+pub enum Action {
+    /// Write this packet.
+    Send(OwnedPacket),
+    /// Carry this out, and answer with the tag.
+    Request(Tag, Request),
+    /// Write what is waiting, then close.
+    Close(Closing),
+}
+
+/// How a connection is closed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Why, in the server's words; for metrics and the application.
+    pub reason: CloseReason,
+    /// The WebSocket close code of this protocol for it.
+    pub code: CloseCode,
+    /// For people, at most 123 bytes.
+    pub text: String,
+}
+
+/// What a session is told when its connection is admitted.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The connection's id.
+    pub connection: ConnectionId,
+    /// Its user, if it has one.
+    pub user: Option<UserId>,
+    /// When its token expires, in Unix milliseconds.
+    pub expires_at: Option<u64>,
+    /// Whether it presented valid credentials on the upgrade (otherwise it is anonymous, or still has to).
+    pub authenticated: bool,
+}
+
+/// One protocol's state of one connection. Pure: it neither waits, nor reads a clock, nor touches a socket.
+pub trait Session {
+    /// The transport is up.
+    fn open(&mut self, opened: &Opened, out: &mut Vec<Action>);
+
+    /// Handles one packet from the client.
+    fn receive(&mut self, packet: Packet<'_>, out: &mut Vec<Action>);
+
+    /// Answers a packet that the driver refuses to have handled (too many messages), with the client's own reference
+    /// if it has one.
+    fn refuse(&mut self, packet: Packet<'_>, refusal: &Refusal, out: &mut Vec<Action>);
+
+    /// Gives the outcome of a request.
+    fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Vec<Action>);
+
+    /// Tells the client something that it did not ask for.
+    fn notify(&mut self, notice: &Notice, out: &mut Vec<Action>);
+
+    /// How this protocol says that the server ends the connection for `reason`.
+    fn closing(&self, reason: CloseReason) -> Closing;
+
+    /// In which form this connection gets what its channels' members get alike.
+    fn form(&self) -> Form;
+}
