@@ -402,8 +402,9 @@ function showMessage(message, text) {
   }
   item.classList.remove("pending");
   item.classList.toggle("recovered", message.offset !== undefined && message.offset <= channel.recoveredUpTo);
-  const place = message.offset === undefined ? "" : ` · #${message.offset}`;
-  item.querySelector(".at").textContent = clock(message.ts ?? Date.now()) + place;
+  const event = ["chat", "message"].includes(message.event) ? [] : [message.event];
+  const place = message.offset === undefined ? [] : [`#${message.offset}`];
+  item.querySelector(".at").textContent = [...event, clock(message.ts ?? Date.now()), ...place].join(" · ");
   // One's own message moves to the place that the channel gave it.
   addToConversation(item);
   showPosition();
@@ -506,7 +507,8 @@ function addFrame(way, sign, kind, gist, text) {
     for (const [kindOf, token] of prettyTokens(cut)) pre.append(element("span", kindOf, token));
     if (cut.length < text.length) pre.append(`\n… ${text.length - cut.length} more characters`);
     details.append(pre);
-  }, { once: false });
+    details.scrollIntoView({ block: "nearest" });
+  });
   const item = element("li", `frame ${way}`, text === undefined ? summaryOnly(summary) : details);
   keepingEnd(frames, () => {
     frames.append(item);
