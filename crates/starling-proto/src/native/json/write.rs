@@ -1,0 +1,191 @@
+//! Values to JSON text, by concatenation.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use starling_core::{Message, Payload, RawJson};
+
+use crate::native::compose::Writer;
+
+/// Appends values of JSON to a buffer, with the commas between them.
+pub(in crate::native) struct JsonWriter<'a> {
+    out: &'a mut Vec<u8>,
+    /// Whether something stands before the next member or element.
+    follows: bool,
+}
+
+impl<'a> JsonWriter<'a> {
+    pub(in crate::native) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, follows: false }
+    }
+
+    /// Begins a value: with a comma, if it is a further element.
+    fn value(&mut self) -> &mut Vec<u8> {
+        if self.follows {
+            self.out.push(b',');
+        }
+        self.follows = true;
+        self.out
+    }
+
+    fn end(&mut self, bracket: u8) {
+        self.out.push(bracket);
+        self.follows = true;
+    }
+}
+
+impl Writer for JsonWriter<'_> {
+    fn begin_object(&mut self, _members: usize) {
+        self.value().push(b'{');
+        self.follows = false;
+    }
+
+    fn end_object(&mut self) {
+        self.end(b'}');
+    }
+
+    fn begin_array(&mut self, _elements: usize) {
+        self.value().push(b'[');
+        self.follows = false;
+    }
+
+    fn end_array(&mut self) {
+        self.end(b']');
+    }
+
+    fn name(&mut self, name: &'static str) {
+        let out = self.value();
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        self.follows = false;
+    }
+
+    fn text(&mut self, text: &str) {
+        write_text(self.value(), text);
+    }
+
+    fn number(&mut self, number: u64) {
+        write_number(self.value(), number);
+    }
+
+    fn boolean(&mut self, value: bool) {
+        self.value().extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn null(&mut self) {
+        self.value().extend_from_slice(b"null");
+    }
+
+    fn json(&mut self, json: &RawJson) {
+        self.value().extend_from_slice(json.bytes());
+    }
+
+    fn written(&mut self, bytes: &[u8]) {
+        self.value().extend_from_slice(bytes);
+    }
+
+    fn payload(&mut self, payload: &Payload) {
+        self.name("payload");
+        match payload {
+            Payload::Json(json) => self.json(json),
+            Payload::Binary(bytes) => {
+                write_base64(self.value(), bytes);
+                self.name("encoding");
+                self.text("base64");
+            }
+        }
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub fn write_text(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let bytes = text.as_bytes();
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+    } else {
+        write_escaped(out, bytes);
+    }
+    out.push(b'"');
+}
+
+/// Whether nothing must be escaped. Looks at every byte, which for names is faster than to stop at the first.
+fn is_plain(bytes: &[u8]) -> bool {
+    bytes.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\'))
+}
+
+fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let mut written = 0;
+    for (index, &byte) in bytes.iter().enumerate() {
+        let short = match byte {
+            b'"' | b'\\' => byte,
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x08 => b'b',
+            0x0c => b'f',
+            0x00..0x20 => 0,
+            _ => continue,
+        };
+        out.extend_from_slice(&bytes[written..index]);
+        written = index + 1;
+        if short == 0 {
+            out.extend_from_slice(b"\\u00");
+            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+        } else {
+            out.extend_from_slice(&[b'\\', short]);
+        }
+    }
+    out.extend_from_slice(&bytes[written..]);
+}
+
+fn write_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[first..]);
+}
+
+fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    let start = out.len();
+    out.resize(start + base64_len(bytes.len()), 0);
+    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the slice has the length of the text");
+    out.push(b'"');
+}
+
+fn base64_len(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
+
+/// The length of a `message` object in which nothing must be escaped.
+pub(super) fn message_len(message: &Message) -> usize {
+    let payload = match &message.payload {
+        Payload::Json(json) => json.bytes().len(),
+        Payload::Binary(bytes) => base64_len(bytes.len()) + r#""","encoding":"base64""#.len(),
+    };
+    let user = message.user.as_ref().map_or(0, |user| r#","userId":"""#.len() + user.as_str().len());
+    let position = message.position.as_ref().map_or(0, |position| {
+        r#","offset":,"epoch":"""#.len() + number_len(position.offset) + position.epoch.as_str().len()
+    });
+    r#"{"type":"message","channel":"","event":"","payload":,"id":"","ts":}"#.len()
+        + message.channel.as_str().len()
+        + message.event.len()
+        + payload
+        + message.id.as_str().len()
+        + number_len(message.ts)
+        + user
+        + position
+}
+
+fn number_len(number: u64) -> usize {
+    number.checked_ilog10().unwrap_or(0) as usize + 1
+}

@@ -1,0 +1,74 @@
+//! The one list of all voices: every form in which members of a channel are told what happened.
+//!
+//! A protocol adds its forms here, one line each; everything else looks them up.
+
+use starling_core::{Form, Outgoing, Protocol};
+
+use crate::native;
+use crate::session::OwnedPacket;
+
+/// The native protocol's JSON, which SSE and long-polling carry as well.
+pub const NATIVE_JSON: Form = Form(0);
+/// The native protocol's MessagePack.
+pub const NATIVE_MSGPACK: Form = Form(1);
+
+/// One form, and how it is written.
+#[derive(Debug)]
+pub struct Voice {
+    /// What it is called in logs and metrics; unique.
+    pub name: &'static str,
+    /// Whose it is.
+    pub protocol: Protocol,
+    /// Its number.
+    pub form: Form,
+    /// The WebSocket subprotocol that asks for it, where one does.
+    pub subprotocol: Option<&'static str>,
+    encode: fn(&Outgoing<'_>) -> OwnedPacket,
+}
+
+/// All voices, in the order of their forms.
+pub static VOICES: [Voice; 2] = [
+    Voice {
+        name: "native-json",
+        protocol: native::PROTOCOL,
+        form: NATIVE_JSON,
+        subprotocol: Some(native::Encoding::Json.subprotocol()),
+        encode: native::json::encode,
+    },
+    Voice {
+        name: "native-msgpack",
+        protocol: native::PROTOCOL,
+        form: NATIVE_MSGPACK,
+        subprotocol: Some(native::Encoding::Msgpack.subprotocol()),
+        encode: native::msgpack::encode,
+    },
+];
+
+/// The voice of a form.
+///
+/// # Panics
+/// When `form` is none of the constants of this module.
+pub fn voice_of(form: Form) -> &'static Voice {
+    &VOICES[usize::from(form.0)]
+}
+
+/// Writes what members of a channel get alike, once for all connections of this form.
+///
+/// # Panics
+/// When `form` is none of the constants of this module.
+pub fn encode(form: Form, outgoing: &Outgoing<'_>) -> OwnedPacket {
+    (voice_of(form).encode)(outgoing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_form_is_its_place_in_the_list() {
+        for (index, voice) in VOICES.iter().enumerate() {
+            assert_eq!(usize::from(voice.form.0), index, "{}", voice.name);
+            assert_eq!(voice_of(voice.form).name, voice.name);
+        }
+    }
+}
