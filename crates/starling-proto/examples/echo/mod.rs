@@ -26,6 +26,7 @@ struct Encoder {
 impl Encoder {
     fn message(&mut self, out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
         let mask = self.mask();
+        // Always, because kosoku takes a text message that came uncompressed for a failure of its own.
         let compressed = self.deflate.and_then(|deflate| match self.role {
             Role::Server => self.deflater.frame(opcode, payload, deflate),
             Role::Client => self.deflater.masked_frame(opcode, payload, deflate, mask),
@@ -60,7 +61,7 @@ impl Encoder {
 pub fn converse(stream: &mut TcpStream, role: Role, deflate: Option<Deflate>, early: &[u8]) -> io::Result<()> {
     let mut decoder = Decoder::new(role, MAX_MESSAGE, deflate);
     let mut inflater = Inflater::new();
-    let mut encoder = Encoder { role, deflate, deflater: Deflater::new(), random: u64::from(std::process::id()) };
+    let mut encoder = Encoder { role, deflate, deflater: Deflater::always(), random: u64::from(std::process::id()) };
     let mut buffer = vec![0; 64 * 1024];
     let mut out = Vec::new();
     buffer[..early.len()].copy_from_slice(early);

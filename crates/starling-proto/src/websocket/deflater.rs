@@ -1,7 +1,7 @@
 //! Compression of messages, each on its own, so that one compressed frame serves many connections.
 
 use bytes::Bytes;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, Compression, FlushCompress};
 
 use super::encoder::encode;
 use super::{Deflate, Opcode};
@@ -30,6 +30,8 @@ pub struct Deflater {
     /// By window bits; made when first needed (about 200 KiB for the full window).
     streams: [Option<Box<Compress>>; 7],
     output: Vec<u8>,
+    /// Compress also what gets longer by it.
+    always: bool,
 }
 
 impl std::fmt::Debug for Deflater {
@@ -42,6 +44,11 @@ impl Deflater {
     /// A deflater that allocates its state with the first message.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A deflater that compresses every message, even one that gets longer by it, for test suites that insist.
+    pub fn always() -> Self {
+        Self { always: true, ..Self::default() }
     }
 
     /// Encodes a message as one compressed frame of a server, within `params.server_max_window_bits`.
@@ -59,7 +66,7 @@ impl Deflater {
     }
 
     fn encode(&mut self, opcode: Opcode, payload: &[u8], bits: u8, mask: Option<[u8; 4]>) -> Option<Bytes> {
-        if opcode.is_control() || payload.len() < MIN_COMPRESSED {
+        if opcode.is_control() || (payload.len() < MIN_COMPRESSED && !self.always) {
             return None;
         }
         self.output.clear();
@@ -78,20 +85,22 @@ impl Deflater {
         let stream = self.streams[usize::from(bits - WINDOW_BITS.start())]
             .get_or_insert_with(|| Box::new(Compress::new_with_window_bits(LEVEL, false, bits)));
         stream.reset();
-        // With the tail, output of at most this is smaller than the payload; what needs more is given up.
-        self.output.reserve_exact(payload.len() + TAIL.len());
+        // Shorter output than this is, without its tail, shorter than the payload. What needs more is given up.
         let limit = payload.len() + TAIL.len();
+        self.output.reserve_exact(limit);
         loop {
             let (read, written) = (stream.total_in() as usize, self.output.len());
-            let status = stream.compress_vec(&payload[read..], &mut self.output, FlushCompress::Sync).ok()?;
-            if self.output.len() >= limit || status == Status::StreamEnd {
+            stream.compress_vec(&payload[read..], &mut self.output, FlushCompress::Sync).ok()?;
+            if self.output.len() >= limit && !self.always {
                 return None;
             }
             let drained = self.output.len() < self.output.capacity();
             if drained && stream.total_in() as usize == payload.len() {
                 break;
             }
-            if stream.total_in() as usize == read && self.output.len() == written {
+            if !drained {
+                self.output.reserve(KEPT_OUTPUT.min(limit));
+            } else if stream.total_in() as usize == read && self.output.len() == written {
                 return None;
             }
         }
