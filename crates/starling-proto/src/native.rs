@@ -20,8 +20,6 @@ mod interpret;
 pub mod json;
 pub mod msgpack;
 mod session;
-#[cfg(test)]
-mod tests;
 
 use starling_core::{Form, Protocol};
 

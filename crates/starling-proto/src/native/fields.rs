@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use starling_core::{Payload, RawJson};
+use starling_core::{ErrorCode, Payload, RawJson, Refusal};
 use thiserror::Error;
 
 /// What a client sent is no object of the protocol.
@@ -29,6 +29,12 @@ impl Malformed {
             Self::FrameKind | Self::Syntax => true,
             Self::NotAnObject => false,
         }
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::new(ErrorCode::InvalidMessage, malformed.to_string())
     }
 }
 

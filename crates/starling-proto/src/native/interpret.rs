@@ -49,9 +49,6 @@ pub(super) fn interpret<'a, V: Value<'a>>(fields: &Fields<V>) -> Interpreted {
 /// The client's reference as it was written; empty if it gave none.
 pub(super) fn id<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<&'a [u8], Refusal> {
     let Some(value) = fields.value(Name::Id) else { return Ok(&[]) };
-    if fields.repeated() == Some(Name::Id) {
-        return Err(invalid(Name::Id, "stands there twice"));
-    }
     match value.reference() {
         Some((written, content)) if content <= MAX_ID_BYTES => Ok(written),
         Some(_) => Err(invalid(Name::Id, "has more than 256 bytes")),

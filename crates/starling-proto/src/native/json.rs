@@ -3,7 +3,7 @@
 mod read;
 mod write;
 
-use starling_core::{Message, Outgoing, Reply, Tag};
+use starling_core::{Message, Notice, Outgoing, Reply, Tag};
 
 pub use write::write_text;
 pub(super) use {read::fields, write::JsonWriter};
@@ -43,4 +43,9 @@ pub fn write_message(out: &mut Vec<u8>, message: &Message) {
 /// Appends the answer to a request, an `ack`, `auth_ack` or `error` object, also when the tag is empty.
 pub fn write_reply(out: &mut Vec<u8>, tag: &Tag, reply: &Reply) {
     compose::reply(&mut JsonWriter::new(out), &tag.0, reply);
+}
+
+/// Appends what the server says unasked: `gap`, `unsubscribed`, `presence_state` and the others.
+pub fn write_notice(out: &mut Vec<u8>, notice: &Notice) {
+    compose::notice(&mut JsonWriter::new(out), notice);
 }

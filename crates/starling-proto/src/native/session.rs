@@ -1,6 +1,6 @@
 //! The session of one native connection. It has no state but its encoding: membership and identity are the hub's.
 
-use starling_core::{CloseReason, ErrorCode, Form, Notice, Refusal, Reply, Tag};
+use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
 
 use super::compose::{self, Writer};
 use super::fields::Malformed;
@@ -77,8 +77,7 @@ impl Session for NativeSession {
                 self.send(out, |w| compose::error(w, &tag.0, &refusal, None));
             }
             Err(malformed) => {
-                let refusal = Refusal::new(ErrorCode::InvalidMessage, malformed.to_string());
-                self.send(out, |w| compose::error(w, &[], &refusal, None));
+                self.send(out, |w| compose::error(w, &[], &malformed.into(), None));
                 if malformed.is_fatal() {
                     out.push(Action::Close(self.closing(CloseReason::InvalidMessage)));
                 }

@@ -189,3 +189,43 @@ pub(super) fn message_len(message: &Message) -> usize {
 fn number_len(number: u64) -> usize {
     number.checked_ilog10().unwrap_or(0) as usize + 1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use starling_core::{AppId, ChannelName, Epoch, MessageId, Position, UserId};
+
+    use super::*;
+    use crate::native::compose;
+
+    #[test]
+    fn the_length_of_a_message_is_foretold() {
+        for payload in [Payload::Json(RawJson::null()), Payload::Binary((&b"1234"[..]).into())] {
+            for (ts, offset) in [(0, 1), (9, 10), (10, 99), (u64::MAX, u64::MAX)] {
+                let mut message = Message {
+                    app: AppId::from("1"),
+                    channel: ChannelName::parse("room:1").unwrap(),
+                    id: MessageId::from("m1"),
+                    event: Arc::from("move"),
+                    payload: payload.clone(),
+                    user: None,
+                    ts,
+                    position: None,
+                    key: None,
+                    exclude: None,
+                };
+                assert_eq!(written(&message), message_len(&message), "{message:?}");
+                message.user = Some(UserId::from("7"));
+                message.position = Some(Position { epoch: Epoch::from("e"), offset });
+                assert_eq!(written(&message), message_len(&message), "{message:?}");
+            }
+        }
+    }
+
+    fn written(message: &Message) -> usize {
+        let mut out = Vec::new();
+        compose::message(&mut JsonWriter::new(&mut out), message);
+        out.len()
+    }
+}
