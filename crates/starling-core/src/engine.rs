@@ -8,8 +8,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
-    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position, PresenceChange,
-    PresenceEvent, PresenceSnapshot, UserId,
+    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position,
+    PresenceChange, PresenceEvent, PresenceSnapshot, UserId,
 };
 
 /// A message on its way to the engine.
@@ -89,10 +89,12 @@ pub enum Control {
         /// Of which channel.
         channel: ChannelName,
     },
-    /// The channel's log was cleared: members learn the new epoch with the next message.
+    /// The channel's log was cleared: what follows is of a new epoch, and nothing was missed.
     HistoryCleared {
         /// Of which channel.
         channel: ChannelName,
+        /// The head of the new log.
+        head: Position,
     },
 }
 
@@ -197,21 +199,32 @@ pub trait Engine: Send + Sync + 'static {
     /// only after the message is stored as the policy asks.
     fn publish(&self, publication: Publication) -> Pending<Result<Published, EngineError>>;
 
-    /// Tells whether this node wants what happens in a channel. When a wish is answered, everything published after
-    /// that arrives at the sink.
-    fn interest(&self, app: &AppId, channel: &ChannelName, wanted: bool) -> Pending<Result<(), EngineError>>;
+    /// Tells whether this node wants what happens in a channel. Calls are counted: the interest ends when each wish
+    /// was taken back. When a wish is answered, everything published after that arrives at the sink.
+    fn interest(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        wanted: bool,
+    ) -> Pending<Result<(), EngineError>>;
 
-    /// Reads a part of a log, and its head. Creates the log (and so its epoch) if it is not there yet.
+    /// Reads a part of a log, and its head. Creates the log (and so its epoch) if it is not there yet. `now` in Unix
+    /// milliseconds, to leave out what has expired.
     fn history(
         &self,
         app: &AppId,
         channel: &ChannelName,
         policy: HistoryPolicy,
         range: HistoryRange,
+        now: u64,
     ) -> Pending<Result<HistoryPage, EngineError>>;
 
     /// Forgets a log and starts a new epoch, which is returned as the new head.
-    fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>>;
+    fn clear_history(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Pending<Result<Position, EngineError>>;
 
     /// Changes who is present. Entries are leased to this node: they vanish when it does.
     fn presence(
@@ -222,7 +235,11 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Pending<Result<(), EngineError>>;
 
     /// Lists who is present.
-    fn members(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<PresenceSnapshot, EngineError>>;
+    fn members(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Pending<Result<PresenceSnapshot, EngineError>>;
 
     /// Makes every node, this one included, do something.
     fn control(&self, app: &AppId, control: Control) -> Pending<Result<(), EngineError>>;

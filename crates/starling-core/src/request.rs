@@ -3,10 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
-    ChannelName, ConnectionId, HistoryPage, HistoryRange, MessageId, Payload, Position, PresenceEntry, RawJson,
-    Refusal, UserId,
+    ChannelName, ConnectionId, HistoryPage, HistoryRange, MessageId, Payload, Position,
+    PresenceEntry, RawJson, Refusal, UserId,
 };
+
+/// What a session needs to find its way back when a request is answered: the client's own reference. Opaque to others.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tag(pub Bytes);
 
 /// Something that a client asks for. Each is answered by exactly one [`Reply`].
 #[derive(Debug, Clone)]

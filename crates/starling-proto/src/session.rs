@@ -8,7 +8,7 @@
 //! [`crate::encode`] in the session's [`Session::form`].
 
 use bytes::Bytes;
-use starling_core::{CloseReason, ConnectionId, Form, Notice, Refusal, Reply, Request, UserId};
+use starling_core::{CloseReason, ConnectionId, Form, Notice, Refusal, Reply, Request, Tag, UserId};
 
 use crate::websocket::CloseCode;
 
@@ -38,10 +38,6 @@ impl OwnedPacket {
         }
     }
 }
-
-/// What a session needs to find its way back when a request is answered: the client's own reference. Opaque to others.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tag(pub Bytes);
 
 /// What a driver must do next.
 #[derive(Debug)]

@@ -1,0 +1,383 @@
+//! What all workers share: rules and limits, the engine, the routes from the engine to the workers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use starling_core::{
+    AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine,
+    EngineError, ErrorCode, HistoryPage, HistoryRange, Limits, Message, MessageId, Pending,
+    PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule,
+    RuleSet, Sink, UserId,
+};
+
+use crate::broadcast::Broadcast;
+use crate::counters::Counters;
+use crate::inbox::{Inbox, Letter};
+use crate::interest::Interest;
+use crate::limits::{Bucket, Now};
+
+/// What may change while the server runs.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Channel rules.
+    pub rules: RuleSet,
+    /// Limits of each connection.
+    pub limits: Limits,
+    /// What may wait for each connection.
+    pub backpressure: Backpressure,
+}
+
+/// What a hub is made of.
+pub struct HubOptions {
+    /// The rules and limits to start with.
+    pub settings: Settings,
+    /// Logs, presence, and the other nodes.
+    pub engine: Arc<dyn Engine>,
+    /// The user's code; none: the rules decide alone.
+    pub application: Option<Arc<dyn Application>>,
+    /// One inbox for each worker, at most 64.
+    pub inboxes: Vec<Arc<Inbox>>,
+    /// Runs a future to its end, away from the workers.
+    pub spawn: Box<dyn Fn(BoxFuture<()>) + Send + Sync>,
+}
+
+/// The shared half of the hub.
+pub struct Hub {
+    pub(crate) application: Option<Arc<dyn Application>>,
+    settings: ArcSwap<Settings>,
+    engine: Arc<dyn Engine>,
+    router: Arc<Router>,
+    counters: Counters,
+    ids: MessageIds,
+    spawn: Box<dyn Fn(BoxFuture<()>) + Send + Sync>,
+    /// Only filled where such a limit is configured.
+    users: Mutex<HashMap<(AppId, UserId), Bucket, RandomState>>,
+    apps: Mutex<HashMap<AppId, Bucket, RandomState>>,
+}
+
+/// Where the engine delivers.
+struct Router {
+    interest: Interest,
+    inboxes: Vec<Arc<Inbox>>,
+    on_control: OnceLock<OnControl>,
+}
+
+type OnControl = Box<dyn Fn(&AppId, &Control) + Send + Sync>;
+
+impl Hub {
+    /// Puts a hub together and attaches the engine to it.
+    ///
+    /// # Panics
+    /// With more than 64 inboxes.
+    pub fn new(options: HubOptions) -> Arc<Self> {
+        assert!(options.inboxes.len() <= 64, "a hub has at most 64 workers");
+        let router = Arc::new(Router {
+            interest: Interest::new(),
+            inboxes: options.inboxes,
+            on_control: OnceLock::new(),
+        });
+        options.engine.attach(router.clone());
+        Arc::new(Self {
+            application: options.application,
+            settings: ArcSwap::from_pointee(options.settings),
+            engine: options.engine,
+            router,
+            counters: Counters::default(),
+            ids: MessageIds::new(),
+            spawn: options.spawn,
+            users: Mutex::default(),
+            apps: Mutex::default(),
+        })
+    }
+
+    /// The rules and limits in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    /// Puts other rules and limits in force. Members keep their memberships.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Numbers for the operator.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The workers' inboxes.
+    pub fn inboxes(&self) -> &[Arc<Inbox>] {
+        &self.router.inboxes
+    }
+
+    /// Has `f` called for each [`Control`] that reaches this node, before the workers learn of it. May be set once.
+    pub fn on_control(&self, f: impl Fn(&AppId, &Control) + Send + Sync + 'static) {
+        let _ = self.router.on_control.set(Box::new(f));
+    }
+
+    /// Publishes on behalf of the server side: the HTTP API, a handler, a hook. Permissions are not asked, but a
+    /// channel needs a rule (user channels do not).
+    pub fn publish(
+        &self,
+        app: &AppId,
+        publish: Publish,
+        exclude: Option<ConnectionId>,
+        unix_ms: u64,
+    ) -> Pending<Result<Published, Refusal>> {
+        let rule = self
+            .settings
+            .load()
+            .rules
+            .for_channel(app, publish.channel.as_str())
+            .cloned();
+        if rule.is_none() && publish.channel.user().is_none() {
+            return Pending::Ready(Err(no_rule()));
+        }
+        let counters = self.counters.of(app);
+        self.publish_as(app, publish, None, exclude, rule.as_deref(), unix_ms)
+            .map(move |result| {
+                if result.is_ok() {
+                    counters.published_by_server.fetch_add(1, Ordering::Relaxed);
+                }
+                result.map_err(Refusal::from)
+            })
+    }
+
+    pub(crate) fn publish_as(
+        &self,
+        app: &AppId,
+        publish: Publish,
+        user: Option<UserId>,
+        exclude: Option<ConnectionId>,
+        rule: Option<&Rule>,
+        unix_ms: u64,
+    ) -> Pending<Result<Published, EngineError>> {
+        let deduplicate = publish.message_id.is_some();
+        let message = Message {
+            app: app.clone(),
+            channel: publish.channel,
+            id: publish.message_id.unwrap_or_else(|| self.ids.next()),
+            event: publish.event,
+            payload: publish.payload,
+            user,
+            ts: unix_ms,
+            position: None,
+            key: publish.key,
+            exclude,
+        };
+        let history = rule.and_then(|rule| rule.history);
+        self.engine.publish(Publication {
+            message,
+            history,
+            deduplicate,
+        })
+    }
+
+    /// Reads a channel's log.
+    pub fn history(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+        range: HistoryRange,
+        unix_ms: u64,
+    ) -> Pending<Result<HistoryPage, Refusal>> {
+        let policy = self.rule(app, channel).and_then(|rule| rule.history);
+        match policy {
+            Some(policy) => self
+                .engine
+                .history(app, channel, policy, range, unix_ms)
+                .map(|page| page.map_err(Refusal::from)),
+            None => Pending::Ready(Err(Refusal::new(
+                ErrorCode::NoHistory,
+                "the channel keeps no history",
+            ))),
+        }
+    }
+
+    /// Lists who is present in a channel.
+    pub fn members(
+        &self,
+        app: &AppId,
+        channel: &ChannelName,
+    ) -> Pending<Result<PresenceSnapshot, Refusal>> {
+        if self
+            .rule(app, channel)
+            .is_none_or(|rule| rule.presence.is_none())
+        {
+            return Pending::Ready(Err(no_presence()));
+        }
+        self.engine
+            .members(app, channel)
+            .map(|members| members.map_err(Refusal::from))
+    }
+
+    /// The rule that decides what a channel keeps.
+    pub fn rule(&self, app: &AppId, channel: &ChannelName) -> Option<Arc<Rule>> {
+        self.settings
+            .load()
+            .rules
+            .for_channel(app, channel.as_str())
+            .cloned()
+    }
+
+    /// Asks every worker of this node; `answer` is called once for each, from its thread.
+    pub fn ask_workers(
+        &self,
+        app: &AppId,
+        query: &Query,
+        answer: impl Fn(starling_core::Answer) + Send + Clone + 'static,
+    ) {
+        for inbox in &self.router.inboxes {
+            inbox.post(Letter::Query(
+                app.clone(),
+                query.clone(),
+                Box::new(answer.clone()),
+            ));
+        }
+    }
+
+    /// Whether this node's budget for the user and the app has a token left; takes it.
+    pub(crate) fn take_shared_tokens(
+        &self,
+        limits: &Limits,
+        app: &AppId,
+        user: Option<&UserId>,
+        now: Now,
+    ) -> bool {
+        let rate = limits.per_app_messages_per_second;
+        if rate > 0
+            && !self
+                .apps
+                .lock()
+                .entry(app.clone())
+                .or_default()
+                .take(now, rate, rate)
+        {
+            return false;
+        }
+        let rate = limits.per_user_messages_per_second;
+        match user {
+            Some(user) if rate > 0 => {
+                let key = (app.clone(), user.clone());
+                self.users
+                    .lock()
+                    .entry(key)
+                    .or_default()
+                    .take(now, rate, rate)
+            }
+            _ => true,
+        }
+    }
+
+    /// Whether a message of this user, that comes without a connection, is within the limits of one connection.
+    pub fn take_user_token(&self, app: &AppId, user: &UserId, now: Now) -> bool {
+        let limits = &self.settings.load().limits;
+        // A prefix that no user id has keeps these buckets apart from those of the line above.
+        let key = (app.clone(), UserId::new(format!("\0{user}")));
+        let taken = self.users.lock().entry(key).or_default().take(
+            now,
+            limits.messages_per_second,
+            limits.burst,
+        );
+        taken && self.take_shared_tokens(limits, app, Some(user), now)
+    }
+
+    /// Forgets what has expired. Call it about once a second.
+    pub fn sweep(&self, now: Now) {
+        self.engine.sweep(now.unix_ms);
+        let mut users = self.users.lock();
+        users.retain(|_, bucket| !bucket.is_full(now));
+        if users.capacity() > 64 && users.len() < users.capacity() / 4 {
+            users.shrink_to_fit();
+        }
+    }
+
+    pub(crate) fn spawn(&self, future: BoxFuture<()>) {
+        (self.spawn)(future);
+    }
+
+    pub(crate) fn interest(&self) -> &Interest {
+        &self.router.interest
+    }
+}
+
+pub(crate) fn no_rule() -> Refusal {
+    Refusal::new(ErrorCode::Forbidden, "no channel rule allows this channel")
+}
+
+pub(crate) fn no_presence() -> Refusal {
+    Refusal::new(ErrorCode::NoPresence, "the channel has no presence")
+}
+
+impl Sink for Router {
+    fn message(&self, message: Arc<Message>) {
+        let mut workers = self.interest.workers(&message.app, &message.channel);
+        if workers == 0 {
+            return;
+        }
+        let broadcast = Arc::new(Broadcast::new(message));
+        while workers != 0 {
+            self.inboxes[workers.trailing_zeros() as usize]
+                .post(Letter::Message(broadcast.clone()));
+            workers &= workers - 1;
+        }
+    }
+
+    fn presence(&self, event: PresenceEvent) {
+        let mut workers = self.interest.workers(&event.app, &event.channel);
+        if workers == 0 {
+            return;
+        }
+        let event = Arc::new(event);
+        while workers != 0 {
+            self.inboxes[workers.trailing_zeros() as usize].post(Letter::Presence(event.clone()));
+            workers &= workers - 1;
+        }
+    }
+
+    fn control(&self, app: &AppId, control: Control) {
+        if let Some(on_control) = self.on_control.get() {
+            on_control(app, &control);
+        }
+        for inbox in &self.inboxes {
+            inbox.post(Letter::Control(app.clone(), control.clone()));
+        }
+    }
+
+    fn resync(&self) {
+        for inbox in &self.inboxes {
+            inbox.post(Letter::Resync);
+        }
+    }
+}
+
+/// Ids for messages whose publisher chose none: a random word for this process, and a count.
+struct MessageIds {
+    prefix: String,
+    count: AtomicU64,
+}
+
+impl MessageIds {
+    fn new() -> Self {
+        let mut random = [0; 5];
+        getrandom::fill(&mut random).expect("the system has random numbers");
+        Self {
+            prefix: random.iter().map(|byte| format!("{byte:02x}")).collect(),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    fn next(&self) -> MessageId {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        MessageId::new(format!("{}-{count:x}", self.prefix))
+    }
+}

@@ -1,0 +1,63 @@
+//! How the rest of the process reaches a worker.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use starling_core::{Answer, AppId, Control, PresenceEvent, Query};
+
+use crate::broadcast::Broadcast;
+use crate::shard::Completion;
+
+// A completion is large and rare; boxing it would cost an allocation for each that a remote engine answers.
+#[allow(clippy::large_enum_variant)]
+/// Something for a worker's shard to handle.
+pub enum Letter {
+    /// A message of a channel that it has members of.
+    Message(Arc<Broadcast>),
+    /// A change of presence in a channel that it has members of.
+    Presence(Arc<PresenceEvent>),
+    /// An act on connections that it may have.
+    Control(AppId, Control),
+    /// Messages may have been missed.
+    Resync,
+    /// Something that a connection waited for is there.
+    Completed(Completion),
+    /// A question; the answer goes to the function.
+    Query(AppId, Query, Box<dyn FnOnce(Answer) + Send>),
+}
+
+/// A worker's letter box. Posting wakes the worker if it may be asleep.
+pub struct Inbox {
+    /// Guards the letters; held only to push or to take all of them.
+    letters: Mutex<Vec<Letter>>,
+    /// Whether a wake-up is on its way, so that a burst of letters costs one.
+    woken: AtomicBool,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Inbox {
+    /// A box whose worker is woken by `wake`, which may be called from any thread and must not block.
+    pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            letters: Mutex::default(),
+            woken: AtomicBool::new(false),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// Adds a letter. Letters are read in the order in which they were posted.
+    pub fn post(&self, letter: Letter) {
+        self.letters.lock().push(letter);
+        if !self.woken.swap(true, Ordering::AcqRel) {
+            (self.wake)();
+        }
+    }
+
+    /// Swaps all letters into `into`, which must be empty.
+    pub fn take(&self, into: &mut Vec<Letter>) {
+        // Cleared first: a letter posted after this line wakes again, one posted before it is taken below.
+        self.woken.store(false, Ordering::Release);
+        std::mem::swap(&mut *self.letters.lock(), into);
+    }
+}

@@ -1,0 +1,256 @@
+//! Spreading what arrived to the members: the hot path.
+//!
+//! What arrived for a channel in one turn leaves together. The loop over members clones one reference to bytes that are
+//! written once per wire form; only a member whose socket does not keep up is looked at message by message.
+
+use bytes::{Bytes, BytesMut};
+use smallvec::SmallVec;
+use starling_core::{Delivery, Position};
+
+use super::*;
+use crate::broadcast::Broadcast;
+use crate::channel::Step;
+use crate::outbox::Offered;
+
+/// The frames of one turn in one wire form.
+struct Frames {
+    form: Form,
+    single: SmallVec<[Bytes; 1]>,
+    /// All of them behind each other.
+    together: Bytes,
+    delivered: u64,
+}
+
+/// How what arrived continues what the members have.
+enum Order {
+    Next,
+    Repeat,
+    Hole,
+}
+
+impl<T: Endpoint> Shard<T> {
+    /// Spreads what [`Shard::read_inbox`] put aside.
+    pub fn deliver(&mut self, now: Now) {
+        while let Some(index) = self.touched.pop() {
+            if self
+                .channels
+                .get(index as usize)
+                .is_some_and(|channel| channel.touched)
+            {
+                self.deliver_channel(index, now);
+            }
+        }
+    }
+
+    pub(super) fn deliver_channel(&mut self, index: u32, now: Now) {
+        let channel = &mut self.channels[index as usize];
+        channel.touched = false;
+        if channel.refilling {
+            // What is missing comes first; it brings this channel here again.
+            return;
+        }
+        self.deliver_presence(index);
+        let channel = &mut self.channels[index as usize];
+        if channel.incoming.is_empty() {
+            return;
+        }
+        let mut incoming = std::mem::take(&mut channel.incoming);
+        if incoming[0].message.position.is_none() {
+            self.spread(index, &incoming, now);
+        } else {
+            self.deliver_log(index, &mut incoming, now);
+        }
+        incoming.clear();
+        // The list itself is kept for the next turn, unless it has grown out of proportion.
+        let channel = &mut self.channels[index as usize];
+        if incoming.capacity() <= 64 && channel.incoming.capacity() == 0 {
+            channel.incoming = incoming;
+        }
+    }
+
+    /// Messages with positions: repeats are skipped, holes are filled from the log, and members that read the log join
+    /// exactly where they are.
+    fn deliver_log(&mut self, index: u32, incoming: &mut Vec<Arc<Broadcast>>, now: Now) {
+        let mut ready = 0;
+        let mut hole = None;
+        for at in 0..incoming.len() {
+            let Some(position) = &incoming[at].message.position else {
+                continue;
+            };
+            let channel = &mut self.channels[index as usize];
+            match channel
+                .cursor
+                .as_ref()
+                .map(|cursor| order(cursor, position))
+            {
+                // Nobody is live yet: whoever joins reads the log.
+                None => {}
+                Some(Order::Repeat) => {}
+                Some(Order::Next) => {
+                    let waiting = channel
+                        .catching
+                        .iter()
+                        .any(|entry| entry.step == Step::Cursor);
+                    channel.cursor = Some(position.clone());
+                    incoming.swap(ready, at);
+                    ready += 1;
+                    if waiting {
+                        self.spread(index, &incoming[..ready], now);
+                        ready = 0;
+                        self.promote(index);
+                    }
+                }
+                Some(Order::Hole) => {
+                    hole = Some(at);
+                    break;
+                }
+            }
+        }
+        self.spread(index, &incoming[..ready], now);
+        if let Some(at) = hole {
+            let channel = &mut self.channels[index as usize];
+            channel.incoming = incoming.split_off(at);
+            self.refill(index, now);
+        }
+    }
+
+    /// Gives messages to all live members.
+    fn spread(&mut self, index: u32, messages: &[Arc<Broadcast>], now: Now) {
+        if messages.is_empty() {
+            return;
+        }
+        let settings = self.settings.clone();
+        let excluded = self.excluded(messages);
+        let Self {
+            channels,
+            connections,
+            encoder,
+            dirty,
+            ..
+        } = self;
+        let channel = &mut channels[index as usize];
+        let delivery = channel.delivery();
+        let mut forms: SmallVec<[Frames; 2]> = SmallVec::new();
+        let mut overflowed: SmallVec<[Slot; 4]> = SmallVec::new();
+        let (mut dropped, mut conflated) = (0, 0);
+        for &member in &channel.live {
+            let connection = &mut *connections[member as usize];
+            let form = connection.form;
+            let at = match forms.iter().position(|frames| frames.form == form) {
+                Some(at) => at,
+                None => {
+                    forms.push(frames(form, messages, &mut **encoder));
+                    forms.len() - 1
+                }
+            };
+            let frames = &mut forms[at];
+            if connection
+                .outbox
+                .has_room(frames.together.len(), &settings.backpressure)
+                && !excluded.contains(&member)
+            {
+                connection.outbox.push(frames.together.clone());
+                frames.delivered += messages.len() as u64;
+            } else {
+                for (broadcast, frame) in messages.iter().zip(&frames.single) {
+                    let message = &broadcast.message;
+                    if message.exclude.as_ref() == Some(&connection.identity.connection) {
+                        continue;
+                    }
+                    frames.delivered += 1;
+                    match connection.outbox.offer(
+                        message,
+                        frame.clone(),
+                        delivery,
+                        &settings.backpressure,
+                    ) {
+                        Offered::Taken => {}
+                        Offered::Dropped => {
+                            frames.delivered -= 1;
+                            dropped += 1;
+                        }
+                        Offered::Conflated(count) => conflated += count,
+                        Offered::Overflow => {
+                            frames.delivered -= 1;
+                            dropped += u64::from(delivery != Delivery::Latest);
+                            overflowed.push(Slot {
+                                index: member,
+                                generation: connection.generation,
+                            });
+                            break;
+                        }
+                    }
+                }
+            }
+            if !connection.dirty {
+                connection.dirty = true;
+                dirty.push(Slot {
+                    index: member,
+                    generation: connection.generation,
+                });
+            }
+        }
+        for frames in &forms {
+            channel
+                .counters
+                .delivered
+                .of(frames.form)
+                .fetch_add(frames.delivered, Ordering::Relaxed);
+        }
+        if dropped + conflated > 0 {
+            channel
+                .counters
+                .dropped
+                .fetch_add(dropped, Ordering::Relaxed);
+            channel
+                .counters
+                .conflated
+                .fetch_add(conflated, Ordering::Relaxed);
+        }
+        for slot in overflowed {
+            self.close(slot, CloseReason::SlowConsumer, now);
+        }
+    }
+
+    /// Connections of this worker that some of the messages must not reach.
+    fn excluded(&self, messages: &[Arc<Broadcast>]) -> SmallVec<[u32; 2]> {
+        let ids = messages
+            .iter()
+            .filter_map(|broadcast| broadcast.message.exclude.as_ref());
+        ids.filter_map(|id| self.by_id.get(id).copied()).collect()
+    }
+}
+
+fn order(cursor: &Position, position: &Position) -> Order {
+    if cursor.epoch != position.epoch {
+        return Order::Hole;
+    }
+    match position.offset {
+        offset if offset <= cursor.offset => Order::Repeat,
+        offset if offset == cursor.offset + 1 => Order::Next,
+        _ => Order::Hole,
+    }
+}
+
+fn frames(form: Form, messages: &[Arc<Broadcast>], encoder: &mut dyn Encoder) -> Frames {
+    let single: SmallVec<[Bytes; 1]> = messages
+        .iter()
+        .map(|broadcast| broadcast.form(form, encoder))
+        .collect();
+    let together = match single.as_slice() {
+        [only] => only.clone(),
+        several => {
+            let mut together = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
+            several
+                .iter()
+                .for_each(|frame| together.extend_from_slice(frame));
+            together.freeze()
+        }
+    };
+    Frames {
+        form,
+        single,
+        together,
+        delivered: 0,
+    }
+}

@@ -1,0 +1,343 @@
+//! What clients ask for, and the outcomes that come later.
+
+use starling_core::{
+    ChannelName, Decision, Effects, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload,
+    Pending, PresenceSnapshot, Publish, Published, Refusal, Reply, Request, Start, Subscribe, Tag,
+};
+use std::sync::atomic::Ordering;
+
+use super::access::Verdict;
+use super::*;
+
+/// Who asked for something.
+#[derive(Debug, Clone)]
+pub(crate) enum Asker {
+    /// The client, who is answered.
+    Client(Tag),
+    /// The API or the application: the client is notified when something came of it.
+    Server,
+}
+
+/// Something that a connection waited for.
+pub struct Completion {
+    pub(super) slot: Slot,
+    pub(super) outcome: Outcome,
+    /// Whether the connection was looked at no further meanwhile.
+    pub(super) was_blocking: bool,
+}
+
+/// What came of it.
+pub(crate) enum Outcome {
+    SubscribeDecided(Asker, Subscribe, Result<Decision, Refusal>),
+    Joined(Box<Joined>),
+    Page(ChannelKey, Result<HistoryPage, EngineError>),
+    Refilled(ChannelKey, Result<HistoryPage, EngineError>),
+    Watching(ChannelKey, Result<PresenceSnapshot, EngineError>),
+    PresenceChanged(Option<Tag>, ChannelKey, bool, Result<(), EngineError>),
+    PublishDecided(Tag, Publish, Verdict, Result<Decision, Refusal>),
+    Published(Tag, ChannelName, Result<Published, EngineError>),
+    EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
+    Answered(Tag, Reply),
+}
+
+/// Interest is registered and the log was read.
+pub(crate) struct Joined {
+    pub asker: Asker,
+    pub subscribe: Subscribe,
+    pub key: ChannelKey,
+    pub response: Option<Payload>,
+    pub result: Result<Option<HistoryPage>, EngineError>,
+}
+
+impl<T: Endpoint> Shard<T> {
+    /// Carries out what a client asks, and answers it through its endpoint: at once where nothing must be waited for.
+    ///
+    /// [`Request::Authenticate`] is the server's business and refused here.
+    pub fn request(&mut self, slot: Slot, tag: Tag, request: Request, now: Now) {
+        if self
+            .get(slot)
+            .is_none_or(|connection| connection.closing.is_some())
+        {
+            return;
+        }
+        match request {
+            Request::Subscribe(subscribe) => {
+                self.subscribe(slot, Asker::Client(tag), subscribe, now)
+            }
+            Request::Unsubscribe { channel } => self.unsubscribe(slot, &tag, channel, now),
+            Request::Publish(publish) => self.publish(slot, tag, publish, now),
+            Request::History { channel, range } => self.history(slot, tag, channel, range, now),
+            Request::Presence { channel, action } => {
+                self.presence_request(slot, tag, channel, action, now)
+            }
+            Request::Event {
+                channel,
+                event,
+                payload,
+            } => self.event(slot, tag, channel, &event, &payload, now),
+            Request::Authenticate { .. } => {
+                let refusal = Refusal::new(
+                    ErrorCode::Internal,
+                    "authentication is not the hub's business",
+                );
+                self.refuse(slot, &tag, refusal, None);
+            }
+        }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        slot: Slot,
+        tag: &Tag,
+        refusal: Refusal,
+        channel: Option<ChannelName>,
+    ) {
+        self.answer(slot, tag, Reply::Refused { refusal, channel });
+    }
+
+    pub(super) fn complete(&mut self, completion: Completion, now: Now) {
+        let Completion {
+            slot,
+            outcome,
+            was_blocking,
+        } = completion;
+        if let Some(connection) = self.get_mut(slot) {
+            if was_blocking {
+                connection.blocking -= 1;
+            }
+            // The worker looks at the connection again, and finds that it may be read.
+            self.mark_dirty(slot.index);
+        }
+        self.finish(slot, outcome, now);
+    }
+
+    pub(super) fn finish(&mut self, slot: Slot, outcome: Outcome, now: Now) {
+        match outcome {
+            Outcome::SubscribeDecided(asker, subscribe, result) => {
+                self.subscribe_decided(slot, asker, subscribe, result, now);
+            }
+            Outcome::Joined(joined) => self.joined(slot, *joined, now),
+            Outcome::Page(key, result) => self.page_arrived(slot, &key, result, now),
+            Outcome::Refilled(key, result) => self.refilled(&key, result, now),
+            Outcome::Watching(key, result) => self.watching(slot, &key, result),
+            Outcome::PresenceChanged(tag, key, present, result) => {
+                self.presence_changed(slot, tag, &key, present, result);
+            }
+            Outcome::PublishDecided(tag, publish, verdict, result) => {
+                self.publish_decided(slot, tag, publish, verdict, result, now);
+            }
+            Outcome::Published(tag, channel, result) => self.published(slot, &tag, channel, result),
+            Outcome::EventDecided(tag, channel, result) => match result {
+                Ok(decision) => {
+                    self.apply(slot, decision.effects, now);
+                    self.answer(slot, &tag, Reply::Event(decision.reply));
+                }
+                Err(refusal) => self.refuse(slot, &tag, refusal, channel),
+            },
+            Outcome::Answered(tag, reply) => self.answer(slot, &tag, reply),
+        }
+    }
+
+    fn publish(&mut self, slot: Slot, tag: Tag, publish: Publish, now: Now) {
+        let verdict = match self.may_publish(slot, &publish.channel) {
+            Ok(verdict) => verdict,
+            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
+        };
+        match self.hub.application.clone() {
+            None => self.publish_decided(slot, tag, publish, verdict, Ok(Decision::default()), now),
+            Some(application) => {
+                let caller = self.connections[slot.index as usize].identity.caller();
+                let decided = application.publish(&caller, &publish);
+                self.when(
+                    slot,
+                    decided,
+                    move |result| Outcome::PublishDecided(tag, publish, verdict, result),
+                    now,
+                );
+            }
+        }
+    }
+
+    fn publish_decided(
+        &mut self,
+        slot: Slot,
+        tag: Tag,
+        mut publish: Publish,
+        verdict: Verdict,
+        result: Result<Decision, Refusal>,
+        now: Now,
+    ) {
+        let decision = match verdict.with(result) {
+            Ok(decision) => decision,
+            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
+        };
+        let Some(connection) = self.get(slot) else {
+            return;
+        };
+        if let Some(payload) = decision.payload {
+            publish.payload = payload;
+        }
+        let identity = &connection.identity;
+        let exclude = (!publish.echo).then(|| identity.connection.clone());
+        let channel = publish.channel.clone();
+        let rule = self
+            .settings
+            .rules
+            .for_channel(&identity.app, channel.as_str())
+            .map(|rule| &**rule);
+        let published = self.hub.publish_as(
+            &identity.app,
+            publish,
+            identity.user.clone(),
+            exclude,
+            rule,
+            now.unix_ms,
+        );
+        match published {
+            Pending::Ready(result) => self.published(slot, &tag, channel, result),
+            Pending::Later(future) => {
+                self.connections[slot.index as usize].publishing += 1;
+                let inbox = self.inbox.clone();
+                self.hub.spawn(Box::pin(async move {
+                    let outcome = Outcome::Published(tag, channel, future.await);
+                    inbox.post(Letter::Completed(Completion {
+                        slot,
+                        outcome,
+                        was_blocking: false,
+                    }));
+                }));
+                // `published` takes it back; see there.
+                self.apply(slot, decision.effects, now);
+                return;
+            }
+        }
+        self.apply(slot, decision.effects, now);
+    }
+
+    fn published(
+        &mut self,
+        slot: Slot,
+        tag: &Tag,
+        channel: ChannelName,
+        result: Result<Published, EngineError>,
+    ) {
+        let Some(connection) = self.get_mut(slot) else {
+            return;
+        };
+        // A publish that was answered at once was never counted.
+        connection.publishing = connection.publishing.saturating_sub(1);
+        let app = connection.identity.app.clone();
+        match result {
+            Ok(published) => {
+                self.hub
+                    .counters()
+                    .of(&app)
+                    .published_by_clients
+                    .fetch_add(1, Ordering::Relaxed);
+                let reply = Reply::Published {
+                    message_id: published.id,
+                    position: published.position,
+                };
+                self.answer(slot, tag, reply);
+            }
+            Err(error) => self.refuse(slot, tag, error.into(), Some(channel)),
+        }
+    }
+
+    fn history(
+        &mut self,
+        slot: Slot,
+        tag: Tag,
+        channel: ChannelName,
+        range: HistoryRange,
+        now: Now,
+    ) {
+        if let Err(refusal) = self.may_read(slot, &channel) {
+            return self.refuse(slot, &tag, refusal, Some(channel));
+        }
+        let app = self.connections[slot.index as usize].identity.app.clone();
+        let page = self.hub.history(&app, &channel, range, now.unix_ms);
+        let answered = |result| match result {
+            Ok(page) => Outcome::Answered(tag, Reply::History(page)),
+            Err(refusal) => Outcome::Answered(
+                tag,
+                Reply::Refused {
+                    refusal,
+                    channel: Some(channel),
+                },
+            ),
+        };
+        self.when(slot, page, answered, now);
+    }
+
+    fn event(
+        &mut self,
+        slot: Slot,
+        tag: Tag,
+        channel: Option<ChannelName>,
+        event: &str,
+        payload: &Payload,
+        now: Now,
+    ) {
+        let decided = self.hub.application.clone().and_then(|application| {
+            let caller = self.connections[slot.index as usize].identity.caller();
+            application.event(&caller, channel.as_ref(), event, payload)
+        });
+        match decided {
+            Some(decided) => self.when(
+                slot,
+                decided,
+                |result| Outcome::EventDecided(tag, channel, result),
+                now,
+            ),
+            None => {
+                let refusal = Refusal::new(ErrorCode::UnknownType, "nobody handles this event");
+                self.refuse(slot, &tag, refusal, channel);
+            }
+        }
+    }
+
+    /// Does what an application wants to happen besides its answer.
+    pub fn apply(&mut self, slot: Slot, effects: Effects, now: Now) {
+        for publish in effects.publish {
+            self.publish_for(slot, publish, now);
+        }
+        for channel in effects.leave {
+            self.end_subscription(
+                slot,
+                &channel,
+                Refusal::new(ErrorCode::Forbidden, "ended by the application"),
+                now,
+            );
+        }
+        for channel in effects.join {
+            let subscribe = Subscribe {
+                channel,
+                start: Start::Live,
+                presence: false,
+                enter: None,
+            };
+            self.subscribe(slot, Asker::Server, subscribe, now);
+        }
+    }
+
+    fn publish_for(&mut self, slot: Slot, publish: Publish, now: Now) {
+        let Some(connection) = self.get(slot) else {
+            return;
+        };
+        let exclude = (!publish.echo).then(|| connection.identity.connection.clone());
+        let app = connection.identity.app.clone();
+        let channel = publish.channel.clone();
+        match self.hub.publish(&app, publish, exclude, now.unix_ms) {
+            Pending::Ready(Ok(_)) => {}
+            Pending::Ready(Err(refusal)) => {
+                tracing::warn!(%channel, %refusal, "the application's publish was refused")
+            }
+            Pending::Later(future) => self.hub.spawn(Box::pin(async move {
+                if let Err(refusal) = future.await {
+                    tracing::warn!(%channel, %refusal, "the application's publish was refused");
+                }
+            })),
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! Becoming a member, with or without what was missed, and being one no longer.
+
+use starling_core::{
+    Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, Refusal, Start,
+    Subscribe,
+};
+
+use super::catchup::PAGE;
+use super::requests::{Asker, Joined};
+use super::*;
+use crate::channel::{Catching, Step};
+use crate::hub::no_presence;
+
+impl<T: Endpoint> Shard<T> {
+    pub(super) fn subscribe(&mut self, slot: Slot, asker: Asker, subscribe: Subscribe, now: Now) {
+        let verdict = match &asker {
+            Asker::Server => {
+                return self.subscribe_decided(
+                    slot,
+                    asker,
+                    subscribe,
+                    Ok(Decision::default()),
+                    now,
+                );
+            }
+            Asker::Client(_) => self.may_join(slot, &subscribe),
+        };
+        let verdict = match verdict {
+            Ok(verdict) => verdict,
+            Err(refusal) => return self.subscribe_refused(slot, asker, refusal, subscribe.channel),
+        };
+        match self.hub.application.clone() {
+            None => {
+                let decided = verdict.with(Ok(Decision::default()));
+                self.subscribe_decided(slot, asker, subscribe, decided, now);
+            }
+            Some(application) => {
+                let caller = self.connections[slot.index as usize].identity.caller();
+                let decided = application
+                    .subscribe(&caller, &subscribe)
+                    .map(move |decided| verdict.with(decided));
+                self.when(
+                    slot,
+                    decided,
+                    |decided| Outcome::SubscribeDecided(asker, subscribe, decided),
+                    now,
+                );
+            }
+        }
+    }
+
+    fn may_join(
+        &self,
+        slot: Slot,
+        subscribe: &Subscribe,
+    ) -> Result<super::access::Verdict, Refusal> {
+        let connection = &self.connections[slot.index as usize];
+        if self.is_member(connection, &subscribe.channel) && subscribe.channel.user().is_none() {
+            return Err(already_subscribed());
+        }
+        if connection.subscription_count() >= self.settings.limits.subscriptions {
+            let limit = self.settings.limits.subscriptions;
+            return Err(Refusal::new(
+                ErrorCode::LimitExceeded,
+                format!("a connection has at most {limit} subscriptions"),
+            ));
+        }
+        let verdict = self.may_subscribe(slot, &subscribe.channel)?;
+        if subscribe.presence || subscribe.enter.is_some() {
+            let app = &connection.identity.app;
+            let rule = self
+                .settings
+                .rules
+                .for_channel(app, subscribe.channel.as_str());
+            if rule.is_none_or(|rule| rule.presence.is_none()) {
+                return Err(no_presence());
+            }
+        }
+        Ok(verdict)
+    }
+
+    fn subscribe_refused(
+        &mut self,
+        slot: Slot,
+        asker: Asker,
+        refusal: Refusal,
+        channel: ChannelName,
+    ) {
+        match asker {
+            Asker::Client(tag) => self.refuse(slot, &tag, refusal, Some(channel)),
+            Asker::Server => {
+                tracing::debug!(%channel, %refusal, "subscribing a connection was refused")
+            }
+        }
+    }
+
+    pub(super) fn subscribe_decided(
+        &mut self,
+        slot: Slot,
+        asker: Asker,
+        subscribe: Subscribe,
+        decided: Result<Decision, Refusal>,
+        now: Now,
+    ) {
+        let Some(connection) = self
+            .get_mut(slot)
+            .filter(|connection| connection.closing.is_none())
+        else {
+            return;
+        };
+        let app = connection.identity.app.clone();
+        let decision = match decided {
+            Ok(decision) => decision,
+            Err(refusal) => return self.subscribe_refused(slot, asker, refusal, subscribe.channel),
+        };
+        let key = ChannelKey {
+            app,
+            channel: subscribe.channel.clone(),
+        };
+        let index = self.channel(key.clone());
+        if self.connections[slot.index as usize]
+            .subscription(index)
+            .is_some()
+        {
+            return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
+        }
+        self.add_subscription(
+            slot.index,
+            Subscription {
+                channel: index,
+                place: Place::Joining,
+                watching: false,
+                present: false,
+                implicit: false,
+            },
+        );
+        let channel = &mut self.channels[index as usize];
+        channel.joining += 1;
+        channel.vacant_since = None;
+        let result = self.prepare(index, &subscribe.start, now);
+        let joined = move |result| {
+            Outcome::Joined(Box::new(Joined {
+                asker,
+                subscribe,
+                key,
+                response: decision.reply,
+                result,
+            }))
+        };
+        self.when(slot, result, joined, now);
+        self.apply(slot, decision.effects, now);
+    }
+
+    fn add_subscription(&mut self, index: u32, subscription: Subscription) {
+        let subscriptions = &mut self.connections[index as usize].subscriptions;
+        let at = subscriptions.partition_point(|known| known.channel < subscription.channel);
+        subscriptions.insert(at, subscription);
+    }
+
+    /// Registers interest, then reads what a member that starts at `start` needs first. In this order: whatever is
+    /// published after the log was read arrives at the inbox.
+    fn prepare(
+        &mut self,
+        index: u32,
+        start: &Start,
+        now: Now,
+    ) -> Pending<Result<Option<HistoryPage>, EngineError>> {
+        let channel = &mut self.channels[index as usize];
+        let (app, name) = (channel.key.app.clone(), channel.key.channel.clone());
+        let engine = self.hub.engine().clone();
+        channel.wishes += 1;
+        let interest = engine.interest(&app, &name, true);
+        let Some(policy) = channel.history() else {
+            return interest.map(|result| result.map(|()| None));
+        };
+        let range = match *start {
+            Start::Live => HistoryRange {
+                limit: 0,
+                before: None,
+                after: None,
+            },
+            Start::Recover(ref position) => HistoryRange {
+                limit: PAGE,
+                before: None,
+                after: Some(position.offset),
+            },
+            Start::Rewind(count) if count as usize <= PAGE => HistoryRange {
+                limit: count as usize,
+                before: None,
+                after: None,
+            },
+            // Too many for one page: read from the right place on, once the head is known.
+            Start::Rewind(_) => HistoryRange {
+                limit: 0,
+                before: None,
+                after: None,
+            },
+        };
+        match interest {
+            Pending::Ready(Ok(())) => engine
+                .history(&app, &name, policy, range, now.unix_ms)
+                .map(|page| page.map(Some)),
+            Pending::Ready(Err(error)) => Pending::Ready(Err(error)),
+            Pending::Later(interest) => Pending::later(async move {
+                interest.await?;
+                engine
+                    .history(&app, &name, policy, range, now.unix_ms)
+                    .wait()
+                    .await
+                    .map(Some)
+            }),
+        }
+    }
+
+    pub(super) fn joined(&mut self, slot: Slot, joined: Joined, now: Now) {
+        let Some(&index) = self.by_name.get(&joined.key) else {
+            return;
+        };
+        let Some(connection) = self.get_mut(slot) else {
+            return;
+        };
+        let Some(subscription) = connection.subscription(index) else {
+            return;
+        };
+        if subscription.place != Place::Joining {
+            return;
+        }
+        let page = match joined.result {
+            Ok(page) => page,
+            Err(error) => {
+                self.drop_subscription(slot.index, index, now);
+                return self.subscribe_refused(
+                    slot,
+                    joined.asker,
+                    error.into(),
+                    joined.subscribe.channel,
+                );
+            }
+        };
+        let channel = &mut self.channels[index as usize];
+        channel.joining -= 1;
+        channel.counters.members.fetch_add(1, Ordering::Relaxed);
+        let counters = channel.counters.clone();
+        let (start, recovered) = starting_point(&joined.subscribe.start, page.as_ref());
+        match recovered {
+            Some(true) => _ = counters.recovered.fetch_add(1, Ordering::Relaxed),
+            Some(false) => _ = counters.not_recovered.fetch_add(1, Ordering::Relaxed),
+            None => {}
+        }
+        let head = page.as_ref().map(|page| page.head.clone());
+        // The answer goes first: what was missed follows it.
+        match &joined.asker {
+            Asker::Client(tag) => {
+                let reply = Reply::Subscribed {
+                    channel: joined.key.channel.clone(),
+                    position: head,
+                    recovered,
+                    response: joined.response,
+                };
+                self.answer(slot, tag, reply);
+            }
+            Asker::Server => {
+                self.notify(
+                    slot,
+                    &Notice::Subscribed {
+                        channel: joined.key.channel.clone(),
+                        position: head,
+                    },
+                );
+            }
+        }
+        match (start, page) {
+            (Some(position), Some(page)) => {
+                self.begin_catching(slot.index, index, position);
+                self.feed(slot, index, &page, now);
+            }
+            _ => self.go_live(slot.index, index),
+        }
+        self.start_presence(slot, &joined.key, &joined.subscribe, now);
+    }
+
+    fn begin_catching(&mut self, connection: u32, index: u32, position: Position) {
+        self.channels[index as usize].catching.push(Catching {
+            connection,
+            position,
+            step: Step::Page,
+        });
+        let entry = &mut self.connections[connection as usize];
+        entry.catching += 1;
+        if let Some(subscription) = entry.subscription(index) {
+            subscription.place = Place::Catching;
+        }
+    }
+
+    /// From now on it gets messages as they come.
+    pub(super) fn go_live(&mut self, connection: u32, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        let place = channel.live.len() as u32;
+        channel.live.push(connection);
+        if let Some(subscription) = self.connections[connection as usize].subscription(index) {
+            subscription.place = Place::Live(place);
+        }
+    }
+
+    /// Makes a connection a member of its user's channel, without a log and without a word to the client.
+    pub(super) fn join_user_channel(&mut self, slot: Slot, channel: ChannelName, now: Now) {
+        let app = self.connections[slot.index as usize].identity.app.clone();
+        let index = self.channel(ChannelKey {
+            app: app.clone(),
+            channel: channel.clone(),
+        });
+        let entry = &mut self.channels[index as usize];
+        entry.vacant_since = None;
+        entry.wishes += 1;
+        self.add_subscription(
+            slot.index,
+            Subscription {
+                channel: index,
+                place: Place::Joining,
+                watching: false,
+                present: false,
+                implicit: true,
+            },
+        );
+        self.go_live(slot.index, index);
+        if let Pending::Later(future) = self.hub.engine().interest(&app, &channel, true) {
+            let _ = now;
+            self.hub.spawn(Box::pin(async move {
+                // An engine that is away takes the wish when it comes back.
+                let _ = future.await;
+            }));
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, slot: Slot, tag: &Tag, channel: ChannelName, now: Now) {
+        if self.remove_member(slot, &channel, now) {
+            self.answer(slot, tag, Reply::Unsubscribed { channel });
+        } else {
+            let refusal = Refusal::new(ErrorCode::NotSubscribed, "not a member of this channel");
+            self.refuse(slot, tag, refusal, Some(channel));
+        }
+    }
+
+    /// Ends a subscription from the server's side, and tells the client why.
+    pub fn end_subscription(
+        &mut self,
+        slot: Slot,
+        channel: &ChannelName,
+        refusal: Refusal,
+        now: Now,
+    ) {
+        if self.remove_member(slot, channel, now) {
+            self.notify(
+                slot,
+                &Notice::Unsubscribed {
+                    channel: channel.clone(),
+                    refusal,
+                },
+            );
+        }
+    }
+
+    fn remove_member(&mut self, slot: Slot, channel: &ChannelName, now: Now) -> bool {
+        let Some(connection) = self.get_mut(slot) else {
+            return false;
+        };
+        let key = ChannelKey {
+            app: connection.identity.app.clone(),
+            channel: channel.clone(),
+        };
+        let Some(&index) = self.by_name.get(&key) else {
+            return false;
+        };
+        let connection = &mut self.connections[slot.index as usize];
+        if connection
+            .subscription(index)
+            .is_none_or(|subscription| subscription.implicit)
+        {
+            return false;
+        }
+        connection.outbox.forget_channel(channel);
+        self.drop_subscription(slot.index, index, now);
+        true
+    }
+
+    pub(super) fn drop_subscription(&mut self, connection: u32, index: u32, now: Now) {
+        let subscriptions = &mut self.connections[connection as usize].subscriptions;
+        if let Ok(at) = subscriptions.binary_search_by_key(&index, |known| known.channel) {
+            let subscription = subscriptions.remove(at);
+            self.leave(connection, subscription, now);
+        }
+    }
+}
+
+/// Where a new member starts reading (`None`: there is no log), and whether it recovered, if it asked to.
+fn starting_point(start: &Start, page: Option<&HistoryPage>) -> (Option<Position>, Option<bool>) {
+    let Some(page) = page else {
+        return (None, matches!(start, Start::Recover(_)).then_some(false));
+    };
+    match start {
+        Start::Live => (Some(page.head.clone()), None),
+        Start::Recover(position) => {
+            let complete = position.epoch == page.head.epoch
+                && position.offset <= page.head.offset
+                && position.offset + 1 >= page.oldest;
+            let from = if complete { position } else { &page.head };
+            (Some(from.clone()), Some(complete))
+        }
+        Start::Rewind(count) => {
+            let offset = page
+                .head
+                .offset
+                .saturating_sub(u64::from(*count))
+                .max(page.oldest.saturating_sub(1));
+            (
+                Some(Position {
+                    epoch: page.head.epoch.clone(),
+                    offset,
+                }),
+                None,
+            )
+        }
+    }
+}
+
+fn already_subscribed() -> Refusal {
+    Refusal::new(
+        ErrorCode::AlreadySubscribed,
+        "already a member of this channel",
+    )
+}
