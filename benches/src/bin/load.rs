@@ -1,0 +1,73 @@
+//! The clients of the benchmarks; see `docs/performance.md`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::Parser;
+use starling_bench::{
+    fleet::Transport,
+    process,
+    scenario::{Plan, Scenario},
+};
+
+/// Loads a server that speaks the native protocol, checks what it delivers, and measures what that costs.
+#[derive(Debug, Parser)]
+struct Options {
+    /// What to measure.
+    scenario: Scenario,
+    /// Address of the server.
+    #[arg(long, default_value = "127.0.0.1:8090")]
+    server: SocketAddr,
+    /// Process id of the server, to measure its processor time and memory.
+    #[arg(long)]
+    server_pid: Option<u32>,
+    /// What members speak.
+    #[arg(long, default_value = "websocket")]
+    transport: Transport,
+    /// Seconds before measuring.
+    #[arg(long, default_value_t = 1.0)]
+    warmup: f64,
+    /// Seconds of measuring.
+    #[arg(long, default_value_t = 4.0)]
+    window: f64,
+    /// Bytes of a payload.
+    #[arg(long, default_value_t = 128)]
+    payload: usize,
+    /// Connections, instead of the scenario's own number.
+    #[arg(long)]
+    connections: Option<usize>,
+    /// Publishes on their way, instead of the scenario's own number.
+    #[arg(long)]
+    in_flight: Option<usize>,
+    /// Publishes a second, instead of the scenario's own number.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Seconds to watch the server's memory after idle connections have left.
+    #[arg(long, default_value_t = 60.0)]
+    watch: f64,
+    /// Print the result as one JSON line.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    process::raise_descriptor_limit()?;
+    let plan = Plan {
+        server: options.server,
+        server_pid: options.server_pid,
+        transport: options.transport,
+        warmup: Duration::from_secs_f64(options.warmup),
+        window: Duration::from_secs_f64(options.window),
+        payload: options.payload,
+        connections: options.connections,
+        in_flight: options.in_flight,
+        rate: options.rate,
+        watch: Duration::from_secs_f64(options.watch),
+    };
+    let report = options.scenario.run(&plan)?;
+    match options.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => println!("{report}"),
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Runs the benchmark and prints its tables; see `docs/performance.md`.
+
+use std::{fs, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use starling_bench::rounds::{ROWS, Settings, measure, table};
+
+/// Compares Starling with the bare loop in every scenario.
+#[derive(Debug, Parser)]
+struct Options {
+    /// How thorough to be.
+    #[arg(default_value = "full")]
+    extent: Extent,
+    /// Only rows with these names, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Also write the tables to this file.
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// The server's binary; `none` to measure the bare loops only [default: beside this program].
+    #[arg(long)]
+    starling: Option<PathBuf>,
+    /// Runs of each server in each scenario [default: 3, quick: 1].
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Seconds of measuring in each run [default: 4, quick: 2].
+    #[arg(long)]
+    window: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Extent {
+    /// Three rounds, less than ten minutes.
+    Full,
+    /// One short round, less than two minutes: for a first impression, not for a comparison.
+    Quick,
+}
+
+fn main() -> Result<()> {
+    let options = Options::parse();
+    let programs = std::env::current_exe()?
+        .parent()
+        .context("the program is in no folder")?
+        .to_owned();
+    let starling = match options.starling {
+        Some(none) if none.as_os_str() == "none" => None,
+        Some(path) => Some(path),
+        None => Some(programs.join("starling")),
+    };
+    let (rounds, warmup, window, watch) = match options.extent {
+        Extent::Full => (3, 1.0, 4.0, 60),
+        Extent::Quick => (1, 0.5, 2.0, 4),
+    };
+    let settings = Settings {
+        programs,
+        starling,
+        rounds: options.rounds.unwrap_or(rounds),
+        warmup: Duration::from_secs_f64(warmup),
+        window: Duration::from_secs_f64(options.window.unwrap_or(window)),
+        watch: Duration::from_secs(watch),
+    };
+    let chosen =
+        |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let outcomes: Vec<_> = ROWS
+        .iter()
+        .filter(|row| chosen(row.name))
+        .map(|&row| measure(row, &settings))
+        .collect();
+    let tables = table::markdown(&outcomes);
+    println!("{tables}");
+    if let Some(path) = options.out {
+        fs::write(&path, &tables).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    anyhow::ensure!(table::all_met(&outcomes), "not all goals are met");
+    Ok(())
+}

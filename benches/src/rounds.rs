@@ -1,0 +1,233 @@
+//! The whole benchmark: every scenario against every server it compares, in turn, several times.
+//!
+//! Servers take turns within a round, so that whatever else the machine does meets them alike; each run has a fresh
+//! server on the first core and the clients on the second. What is compared are medians over the rounds.
+
+pub mod server;
+pub mod table;
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{report::Report, scenario::Scenario};
+use server::{Server, ServerKind};
+
+/// One row of the benchmark: a scenario, who takes part, and what Starling is to reach.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Name in the table and on the command line.
+    pub name: &'static str,
+    /// What the clients do.
+    pub scenario: Scenario,
+    /// Options for the clients beside the usual ones.
+    pub options: &'static [&'static str],
+    /// The servers, in the order in which they take turns.
+    pub servers: &'static [ServerKind],
+    /// What Starling is to reach.
+    pub goal: Goal,
+}
+
+/// What Starling is to reach.
+#[derive(Debug, Clone, Copy)]
+pub enum Goal {
+    /// At most this processor time per operation, as a ratio to the bare loop.
+    Ratio(f64),
+    /// At most this many bytes per connection, of which nine tenths return within a minute.
+    Bytes(f64),
+    /// At most this p99 latency with a stalled member, as a ratio to that without.
+    Stall(f64),
+}
+
+const PAIR: &[ServerKind] = &[ServerKind::Limit, ServerKind::Starling];
+const THREE: &[ServerKind] = &[
+    ServerKind::Limit,
+    ServerKind::Starling,
+    ServerKind::LimitBatch,
+];
+const ALONE: &[ServerKind] = &[ServerKind::Starling];
+
+/// All rows.
+pub const ROWS: &[Row] = &[
+    Row {
+        name: "fanout-rate",
+        scenario: Scenario::FanoutRate,
+        options: &[],
+        servers: PAIR,
+        goal: Goal::Ratio(1.15),
+    },
+    Row {
+        name: "fanout",
+        scenario: Scenario::Fanout,
+        options: &[],
+        servers: THREE,
+        goal: Goal::Ratio(0.40),
+    },
+    Row {
+        name: "fanout10k",
+        scenario: Scenario::Fanout10k,
+        options: &[],
+        servers: THREE,
+        goal: Goal::Ratio(1.1),
+    },
+    Row {
+        name: "rooms",
+        scenario: Scenario::Rooms,
+        options: &[],
+        servers: THREE,
+        goal: Goal::Ratio(1.1),
+    },
+    Row {
+        name: "echo",
+        scenario: Scenario::Echo,
+        options: &[],
+        servers: PAIR,
+        goal: Goal::Ratio(1.3),
+    },
+    Row {
+        name: "connect",
+        scenario: Scenario::Connect,
+        options: &[],
+        servers: PAIR,
+        goal: Goal::Ratio(1.4),
+    },
+    Row {
+        name: "idle",
+        scenario: Scenario::Idle,
+        options: &[],
+        servers: ALONE,
+        goal: Goal::Bytes(2048.0),
+    },
+    Row {
+        name: "idle-sse",
+        scenario: Scenario::Idle,
+        options: &["--transport", "sse"],
+        servers: ALONE,
+        goal: Goal::Bytes(2048.0),
+    },
+    Row {
+        name: "stall",
+        scenario: Scenario::Stall,
+        options: &[],
+        servers: ALONE,
+        goal: Goal::Stall(1.2),
+    },
+];
+
+/// How thoroughly to measure, and with which programs.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Folder of `limit` and `load`.
+    pub programs: PathBuf,
+    /// The binary `starling`; without one, only the bare loops run.
+    pub starling: Option<PathBuf>,
+    /// Runs of each server in each scenario.
+    pub rounds: usize,
+    /// Time before measuring.
+    pub warmup: Duration,
+    /// Time of measuring.
+    pub window: Duration,
+    /// How long memory is watched after idle connections have left.
+    pub watch: Duration,
+}
+
+/// The reports of one row, by server, in the order of the rounds.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The row.
+    pub row: Row,
+    /// What was measured.
+    pub reports: Vec<(ServerKind, Report)>,
+    /// The runs that failed, and why.
+    pub failures: Vec<String>,
+}
+
+/// Runs one row; failed runs are noted, not fatal.
+///
+/// Memory and the latencies of a stalled member are measured once: the first in one long run, the second over several
+/// windows within one run.
+pub fn measure(row: Row, settings: &Settings) -> Outcome {
+    let rounds = match row.goal {
+        Goal::Ratio(_) => settings.rounds,
+        Goal::Bytes(_) | Goal::Stall(_) => 1,
+    };
+    let mut outcome = Outcome {
+        row,
+        reports: Vec::new(),
+        failures: Vec::new(),
+    };
+    for round in 1..=rounds {
+        for &kind in row.servers {
+            if kind == ServerKind::Starling && settings.starling.is_none() {
+                continue;
+            }
+            match run(row, kind, settings) {
+                Ok(report) => {
+                    eprintln!("[{round}/{rounds}] {}: {}", kind.name(), report);
+                    outcome.reports.push((kind, report));
+                }
+                Err(error) => {
+                    eprintln!(
+                        "[{round}/{rounds}] {}: {}: {error:#}",
+                        kind.name(),
+                        row.name
+                    );
+                    outcome
+                        .failures
+                        .push(format!("{} in {}: {error:#}", kind.name(), row.name));
+                }
+            }
+        }
+    }
+    outcome
+}
+
+fn run(row: Row, kind: ServerKind, settings: &Settings) -> Result<Report> {
+    let server = Server::start(kind, settings)?;
+    let seconds = |duration: Duration| duration.as_secs_f64().to_string();
+    let output = pinned(1, &settings.programs.join("load"))
+        .arg(row.scenario.name())
+        .args([
+            "--server",
+            &server.address.to_string(),
+            "--server-pid",
+            &server.pid().to_string(),
+            "--json",
+        ])
+        .args([
+            "--warmup",
+            &seconds(settings.warmup),
+            "--window",
+            &seconds(settings.window),
+        ])
+        .args(["--watch", &seconds(settings.watch)])
+        .args(row.options)
+        .stderr(Stdio::piped())
+        .output()
+        .context("failed to run load")?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{}; the server's log is {}",
+        errors.trim(),
+        server.log.display()
+    );
+    let mut report: Report =
+        serde_json::from_slice(&output.stdout).context("failed to read the report")?;
+    report.scenario = row.name.to_owned();
+    Ok(report)
+}
+
+/// A command for `program`, bound to the core with this number where the machine has one.
+fn pinned(core: usize, program: &Path) -> Command {
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() > core) {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &core.to_string()]).arg(program);
+        return command;
+    }
+    Command::new(program)
+}

@@ -1,0 +1,71 @@
+//! What one member that does not read does to the latency of the others.
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Meter, Plan,
+    fanout::{Pace, drive, settle},
+    publishes::Publishes,
+};
+use crate::{
+    fleet::Fleet,
+    histogram::Histogram,
+    report::{Latency, Report},
+};
+
+/// The channel; `benches/run` configures its delivery as `drop`, so that the member that stalls stays.
+const CHANNEL: &str = "stall";
+/// Windows with everyone reading, each followed by one with a stalled member.
+const ROUNDS: u32 = 3;
+
+/// 1000 members, 1000 publishes a second; the last member reads in every other window only.
+///
+/// Each half has the quantiles of the round in the middle: one hiccup of the machine does not decide.
+pub(super) fn run(plan: &Plan) -> Result<Report> {
+    let mut fleet = Fleet::new(plan.server)?;
+    let members = plan.connections.unwrap_or(1000);
+    let mut publishes = Publishes::open(&mut fleet, plan, vec![CHANNEL.to_owned()], members)?;
+    let stalled = publishes.last_member().context("no members")?;
+    publishes.disregarded = Some(stalled);
+    let pace = Pace::PerSecond(plan.rate.unwrap_or(1000));
+    let mut report = Report::default();
+    let (mut without, mut with) = (Vec::new(), Vec::new());
+
+    drive(&mut fleet, &mut publishes, pace, plan.warmup)?;
+    let before = publishes.deliveries;
+    let meter = Meter::start(plan.server_pid)?;
+    for _ in 0..ROUNDS {
+        without.push(window(&mut fleet, &mut publishes, pace, plan)?);
+        fleet.pause(stalled)?;
+        // The buffers of the kernel fill up before the server notices.
+        drive(&mut fleet, &mut publishes, pace, plan.warmup)?;
+        with.push(window(&mut fleet, &mut publishes, pace, plan)?);
+        if fleet.resume(stalled).is_ok() {
+            drive(&mut fleet, &mut publishes, pace, plan.warmup)?;
+        }
+    }
+    meter.stop(&mut report, publishes.deliveries - before)?;
+
+    settle(&mut fleet, &mut publishes)?;
+    publishes.conclude(&mut report);
+    report.latency = Some(middle(without));
+    report.latency_stalled = Some(middle(with));
+    Ok(report)
+}
+
+fn window(
+    fleet: &mut Fleet,
+    publishes: &mut Publishes,
+    pace: Pace,
+    plan: &Plan,
+) -> Result<Histogram> {
+    publishes.latencies = Histogram::default();
+    drive(fleet, publishes, pace, plan.window)?;
+    Ok(std::mem::take(&mut publishes.latencies))
+}
+
+fn middle(rounds: Vec<Histogram>) -> Latency {
+    let mut latencies: Vec<_> = rounds.iter().map(Latency::of).collect();
+    latencies.sort_by_key(|latency| latency.p99);
+    latencies[latencies.len() / 2]
+}
