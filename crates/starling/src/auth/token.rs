@@ -1,0 +1,434 @@
+//! Verifying user tokens (JWT, RFC 7519): which app a token is for, whose key signed it, what it says.
+//!
+//! The order is fixed: form, app, signature, issuer and audience, then times and the user. So an answer
+//! about the contents (such as "expired") is only ever given to someone who holds a token that was signed.
+//!
+//! Not supported: encrypted tokens (JWE), detached or unencoded payloads (`b64: false`), the algorithms that
+//! [`Algorithm`] lacks. An `aud` claim is only looked at where an audience is configured, although
+//! RFC 7519 section 4.1.3 wants a token with an unknown one refused: most identity providers set it always.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use super::app::{self, AppKeys, AppsError, KeyMaterial, KeySource};
+use super::claims::{Claims, MAX_USER_BYTES, Payload};
+use super::jwks;
+use super::jws::Jws;
+use super::keys::{Algorithm, KeyError, KeySet, Match, VerificationKey};
+use super::remote::RemoteKeys;
+
+/// A user token was refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenError {
+    /// More bytes than [`MAX_TOKEN_BYTES`](super::MAX_TOKEN_BYTES).
+    #[error("token of {0} bytes is too long")]
+    TooLong(usize),
+    /// Not three base64url parts with a JSON header, or a header that asks for an extension (`crit`).
+    #[error("token is malformed")]
+    Malformed,
+    /// The app has no key for the token's `alg`; `none` never has one.
+    #[error("no key for the token's algorithm")]
+    Algorithm,
+    /// The token names no app of this server, or names none where there are several, or contradicts itself.
+    #[error("token is for another app")]
+    UnknownApp,
+    /// No key that was configured or fetched made the signature.
+    #[error("signature does not verify")]
+    Signature,
+    /// The same, but the token may be signed by a newer key of a JWKS URL: see [`Verifier::verify_fresh`].
+    #[error("signing key is not known yet")]
+    KeyUnknown,
+    /// A JWKS URL has not been reached yet, and no other key made the signature.
+    #[error("signing keys could not be fetched yet")]
+    KeysUnavailable,
+    /// `iss` is not the configured issuer.
+    #[error("token has another issuer")]
+    Issuer,
+    /// `aud` does not have the configured audience.
+    #[error("token is for another audience")]
+    Audience,
+    /// A claim that cannot be used.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+    /// `exp` has passed.
+    #[error("token expired at {at} (Unix milliseconds)")]
+    Expired {
+        /// The token's `exp`, in Unix milliseconds.
+        at: u64,
+    },
+    /// `nbf` has not come, even with the leeway.
+    #[error("token is not valid before {from} (Unix milliseconds)")]
+    NotYetValid {
+        /// The token's `nbf`, in Unix milliseconds.
+        from: u64,
+    },
+    /// Issued before a revocation of its user's tokens, or without a time of issue.
+    #[error("token was revoked")]
+    Revoked,
+}
+
+/// A claim of a signed token cannot be used.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// The payload is not a JSON object, or a claim has the wrong JSON type, or stands there twice.
+    #[error("claims are malformed")]
+    Malformed,
+    /// `sub` is missing or empty.
+    #[error("claim sub is missing or empty")]
+    NoUser,
+    /// `sub` is longer than 255 bytes.
+    #[error("claim sub has {0} bytes, more than {MAX_USER_BYTES}")]
+    UserTooLong(usize),
+    /// `sub` has a control character.
+    #[error("claim sub has a control character")]
+    ControlCharacter,
+    /// A time before 1970 or after 9999, such as milliseconds where seconds belong.
+    #[error("claim {0} is not in seconds between the years 1970 and 9999")]
+    TimeOutOfRange(&'static str),
+    /// `info` is something else than an object.
+    #[error("claim info is not an object")]
+    InfoNotAnObject,
+    /// `info` is nested deeper than [`MAX_INFO_DEPTH`](super::MAX_INFO_DEPTH).
+    #[error("claim info is nested too deep")]
+    InfoTooDeep,
+}
+
+/// What a client is told about a refused token or ticket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenCode {
+    /// `TOKEN_INVALID`: this token will never do.
+    Invalid,
+    /// `TOKEN_EXPIRED`: it was good once; a new one is needed.
+    Expired,
+}
+
+impl TokenCode {
+    /// The code as clients read it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "TOKEN_INVALID",
+            Self::Expired => "TOKEN_EXPIRED",
+        }
+    }
+}
+
+impl TokenError {
+    /// What the client is told.
+    pub fn code(&self) -> TokenCode {
+        match self {
+            Self::Expired { .. } => TokenCode::Expired,
+            Self::TooLong(_)
+            | Self::Malformed
+            | Self::Algorithm
+            | Self::UnknownApp
+            | Self::Signature
+            | Self::KeyUnknown
+            | Self::KeysUnavailable
+            | Self::Issuer
+            | Self::Audience
+            | Self::Claim(_)
+            | Self::NotYetValid { .. }
+            | Self::Revoked => TokenCode::Invalid,
+        }
+    }
+
+    /// Whether fetching the JWKS URLs again may turn this refusal into a success.
+    pub fn wants_fresh_keys(&self) -> bool {
+        matches!(self, Self::KeyUnknown | Self::KeysUnavailable)
+    }
+
+    /// How far a token came with one source of keys. Of several refusals the one that came furthest is told.
+    fn progress(&self) -> u8 {
+        match self {
+            Self::Issuer | Self::Audience => 3,
+            Self::KeyUnknown | Self::KeysUnavailable => 2,
+            Self::Signature => 1,
+            _ => 0,
+        }
+    }
+}
+
+/// Verifies the user tokens of a set of apps.
+///
+/// Immutable but for the keys behind JWKS URLs, which are swapped as they are fetched; a change of the
+/// configuration is a new verifier, made by [`Verifier::replacing`].
+pub struct Verifier {
+    apps: Vec<App>,
+    by_id: HashMap<Arc<str>, usize>,
+    by_key: HashMap<String, usize>,
+}
+
+struct App {
+    id: Arc<str>,
+    key: String,
+    sources: Vec<Source>,
+}
+
+/// Keys, and what the tokens that they sign must say.
+struct Source {
+    keys: Keys,
+    issuer: Option<String>,
+    audience: Option<String>,
+}
+
+enum Keys {
+    Fixed(KeySet),
+    Remote(Arc<RemoteKeys>),
+}
+
+impl Verifier {
+    /// A verifier of the tokens of `apps`. JWKS URLs are not fetched yet: see [`Verifier::watch`].
+    ///
+    /// # Errors
+    ///
+    /// Apps that share an id, key or secret, or lack one; keys that cannot be used.
+    pub fn new(apps: &[AppKeys]) -> Result<Self, AppsError> {
+        Self::build(apps, &[])
+    }
+
+    /// The same for a changed configuration: JWKS URLs that `previous` had keep their keys and their watch.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Verifier::new`]; `previous` then stays in use.
+    pub fn replacing(previous: &Self, apps: &[AppKeys]) -> Result<Self, AppsError> {
+        let kept: Vec<_> = previous.remotes().cloned().collect();
+        Self::build(apps, &kept)
+    }
+
+    fn build(apps: &[AppKeys], kept: &[Arc<RemoteKeys>]) -> Result<Self, AppsError> {
+        app::check(apps)?;
+        let mut remotes = kept.to_vec();
+        let mut verifier = Self {
+            apps: Vec::with_capacity(apps.len()),
+            by_id: HashMap::new(),
+            by_key: HashMap::new(),
+        };
+        for (index, app) in apps.iter().enumerate() {
+            let app = App::load(app, &mut remotes)?;
+            verifier.by_id.insert(app.id.clone(), index);
+            verifier.by_key.insert(app.key.clone(), index);
+            verifier.apps.push(app);
+        }
+        Ok(verifier)
+    }
+
+    /// Fetches all JWKS URLs now and then regularly, in tasks on `runtime` that end with the verifier.
+    /// URLs that are watched already are left alone.
+    pub fn watch(&self, runtime: &Handle) {
+        self.remotes().for_each(|remote| remote.watch(runtime));
+    }
+
+    /// Verifies a token at `now` (Unix milliseconds), with the keys that are here.
+    ///
+    /// # Errors
+    ///
+    /// Why the token is refused. [`TokenError::wants_fresh_keys`] tells when [`Verifier::verify_fresh`] may know better.
+    pub fn verify(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
+        let jws = Jws::parse(token)?;
+        let mut payload = Payload::parse(&jws.payload)?;
+        let named = payload.app.take().map(|id| id.into_text());
+        let app = self.app_of(named.as_deref(), jws.header.kid.as_deref())?;
+        app.check_signature(&jws, &payload)?;
+        payload.into_claims(app.id.clone(), now)
+    }
+
+    /// Like [`verify`](Self::verify), but fetches the app's JWKS URLs when the signing key is not known,
+    /// each at most every 10 s; a fetch takes at most 5 s. The usual case does not wait.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Verifier::verify`].
+    pub async fn verify_fresh(&self, token: &str, now: u64) -> Result<Claims, TokenError> {
+        self.verify_fresh_at(token, now, Instant::now()).await
+    }
+
+    pub(super) async fn verify_fresh_at(
+        &self,
+        token: &str,
+        now: u64,
+        at: Instant,
+    ) -> Result<Claims, TokenError> {
+        let refusal = match self.verify(token, now) {
+            Err(refusal) if refusal.wants_fresh_keys() => refusal,
+            verdict => return verdict,
+        };
+        let Some(app) = self.app_named_by(token) else {
+            return Err(refusal);
+        };
+        for remote in app.remotes() {
+            remote.refresh(at).await;
+        }
+        self.verify(token, now)
+    }
+
+    fn app_named_by(&self, token: &str) -> Option<&App> {
+        let jws = Jws::parse(token).ok()?;
+        let named = Payload::parse(&jws.payload)
+            .ok()?
+            .app
+            .map(|id| id.into_text());
+        self.app_of(named.as_deref(), jws.header.kid.as_deref())
+            .ok()
+    }
+
+    /// The app that a token is for: its `app`, or the app whose key is its `kid`, or the only one.
+    fn app_of(&self, named: Option<&str>, kid: Option<&str>) -> Result<&App, TokenError> {
+        let by_key = kid.and_then(|kid| self.by_key.get(kid));
+        let index = match named {
+            Some(id) => match self.by_id.get(id) {
+                // A token that names one app by `app` and another by `kid` is for neither.
+                Some(index) if by_key.is_none_or(|by_key| by_key == index) => index,
+                _ => return Err(TokenError::UnknownApp),
+            },
+            None => match by_key {
+                Some(index) => index,
+                None if self.apps.len() == 1 => &0,
+                None => return Err(TokenError::UnknownApp),
+            },
+        };
+        Ok(&self.apps[*index])
+    }
+
+    fn remotes(&self) -> impl Iterator<Item = &Arc<RemoteKeys>> {
+        self.apps.iter().flat_map(App::remotes)
+    }
+}
+
+impl App {
+    fn load(app: &AppKeys, remotes: &mut Vec<Arc<RemoteKeys>>) -> Result<Self, AppsError> {
+        let mut sources = Vec::new();
+        for (index, source) in app.jwt.iter().enumerate() {
+            let source = Source::load(source, app, remotes).map_err(|error| AppsError::Jwt {
+                app: app.id.clone(),
+                entry: index + 1,
+                error,
+            })?;
+            sources.push(source);
+        }
+        if sources.is_empty() {
+            sources.push(Source::of_secret(app));
+        }
+        Ok(Self {
+            id: app.id.as_str().into(),
+            key: app.key.clone(),
+            sources,
+        })
+    }
+
+    fn check_signature(&self, jws: &Jws<'_>, payload: &Payload<'_>) -> Result<(), TokenError> {
+        let algorithm: Algorithm = jws.header.alg.parse().map_err(|_| TokenError::Algorithm)?;
+        // The app's key names the app, not one of its keys.
+        let kid = jws.header.kid.as_deref().filter(|kid| *kid != self.key);
+        let mut refusal = TokenError::Algorithm;
+        for source in &self.sources {
+            match source.check(jws, algorithm, kid, payload) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.progress() > refusal.progress() => refusal = error,
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
+    }
+
+    fn remotes(&self) -> impl Iterator<Item = &Arc<RemoteKeys>> {
+        self.sources.iter().filter_map(|source| match &source.keys {
+            Keys::Remote(remote) => Some(remote),
+            Keys::Fixed(_) => None,
+        })
+    }
+}
+
+impl Source {
+    fn load(
+        source: &KeySource,
+        app: &AppKeys,
+        remotes: &mut Vec<Arc<RemoteKeys>>,
+    ) -> Result<Self, KeyError> {
+        let one = |key| Keys::Fixed(KeySet::new(vec![key]));
+        let keys = match &source.material {
+            KeyMaterial::PublicKey { algorithm, pem } => {
+                one(VerificationKey::from_pem(*algorithm, pem)?)
+            }
+            KeyMaterial::Secret { algorithm, secret } => {
+                one(VerificationKey::from_secret(*algorithm, secret)?)
+            }
+            KeyMaterial::Jwks { document } => Keys::Fixed(jwks::parse(document)?),
+            KeyMaterial::JwksUrl { url } => Keys::Remote(remote(url, remotes)?),
+        };
+        let issuer = source.issuer.as_ref().or(app.issuer.as_ref());
+        let audience = source.audience.as_ref().or(app.audience.as_ref());
+        Ok(Self {
+            keys,
+            issuer: issuer.cloned(),
+            audience: audience.cloned(),
+        })
+    }
+
+    /// The app's own secret, which is good for each HMAC.
+    fn of_secret(app: &AppKeys) -> Self {
+        let keys = Algorithm::ALL
+            .into_iter()
+            .filter_map(|algorithm| {
+                VerificationKey::from_secret(algorithm, app.secret.as_bytes()).ok()
+            })
+            .collect();
+        Self {
+            keys: Keys::Fixed(KeySet::new(keys)),
+            issuer: app.issuer.clone(),
+            audience: app.audience.clone(),
+        }
+    }
+
+    fn check(
+        &self,
+        jws: &Jws<'_>,
+        algorithm: Algorithm,
+        kid: Option<&str>,
+        payload: &Payload<'_>,
+    ) -> Result<(), TokenError> {
+        match &self.keys {
+            Keys::Fixed(keys) if !keys.has(algorithm) => return Err(TokenError::Algorithm),
+            Keys::Fixed(keys) => match keys.verify(jws, algorithm, kid) {
+                Match::Verified => {}
+                Match::Forged | Match::Unknown => return Err(TokenError::Signature),
+            },
+            // Key sets never hold secrets: no fetch would help.
+            Keys::Remote(_) if algorithm.is_symmetric() => return Err(TokenError::Algorithm),
+            Keys::Remote(remote) => {
+                let keys = remote.keys().ok_or(TokenError::KeysUnavailable)?;
+                match keys.verify(jws, algorithm, kid) {
+                    Match::Verified => {}
+                    Match::Forged => return Err(TokenError::Signature),
+                    Match::Unknown => return Err(TokenError::KeyUnknown),
+                }
+            }
+        }
+        if self.issuer.is_some() && self.issuer != payload.iss {
+            return Err(TokenError::Issuer);
+        }
+        match (&self.audience, &payload.aud) {
+            (None, _) => Ok(()),
+            (Some(audience), Some(aud)) if aud.names(audience) => Ok(()),
+            (Some(_), _) => Err(TokenError::Audience),
+        }
+    }
+}
+
+/// The keys behind `url`, fetched once however many sources name it.
+fn remote(url: &str, remotes: &mut Vec<Arc<RemoteKeys>>) -> Result<Arc<RemoteKeys>, KeyError> {
+    if let Some(known) = remotes.iter().find(|remote| remote.url() == url) {
+        return Ok(known.clone());
+    }
+    let remote = Arc::new(RemoteKeys::new(url)?);
+    remotes.push(remote.clone());
+    Ok(remote)
+}
