@@ -1,2 +1,66 @@
-//! Placeholder.
-fn main() {}
+//! The binary `starling`: configuration, commands, signals, logs.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod check;
+mod config;
+mod credentials;
+mod failure;
+mod init;
+mod logs;
+mod serve;
+mod token;
+
+/// Gives memory back after clients leave; see `.cargo/config.toml` for how soon.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Realtime messaging server: WebSocket, SSE, long-polling, Socket.IO, Phoenix, Pusher and Ably on one set of channels.
+#[derive(Debug, Parser)]
+#[command(
+    name = "starling",
+    version,
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logs: logs::LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Init(init::InitArgs),
+    Check(check::CheckArgs),
+    Token(token::TokenArgs),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), failure::Failure> {
+    cli.logs.init(if matches!(cli.command, Command::Serve(_)) {
+        "info"
+    } else {
+        "off"
+    })?;
+    match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Init(args) => init::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Token(args) => token::run(args),
+    }
+}
