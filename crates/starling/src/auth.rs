@@ -16,6 +16,7 @@ mod ledger;
 mod mint;
 mod offer;
 mod origin;
+mod refusal;
 mod remote;
 mod revocation;
 mod ticket;
@@ -42,10 +43,11 @@ pub use ledger::{
 pub use mint::{MintError, NewToken, mint};
 pub use offer::{AuthPolicy, AuthWhen, BEARER_SUBPROTOCOL, Offer, Proof, subprotocol_token};
 pub use origin::{CorsHeaders, OriginError, OriginVerdict, Origins, PREFLIGHT_MAX_AGE};
+pub use refusal::{ClaimError, TokenCode, TokenError};
 pub use remote::{JWKS_MIN_INTERVAL, JWKS_REFRESH, JWKS_TIMEOUT, UrlError};
 pub use revocation::{MAX_REVOCATIONS, Revocations, RevocationsFull};
 pub use ticket::{MAX_TICKET_BYTES, TICKET_LIFETIME_MS, Ticket, TicketError, Tickets};
-pub use token::{ClaimError, TokenCode, TokenError, Verifier};
+pub use token::Verifier;
 
 /// Identifies callers for a whole server: what the configuration says of its apps, which can be replaced while it
 /// runs, and what must outlive that: revocations and used tickets.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::token::{ClaimError, TokenError};
+use super::refusal::{ClaimError, TokenError};
 
 /// How far the clock of a token's issuer may be ahead, in milliseconds: `nbf` is taken that much earlier.
 /// `exp` has no leeway: a connection ends exactly then.

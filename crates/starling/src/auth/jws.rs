@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::token::TokenError;
+use super::refusal::TokenError;
 
 /// The longest token that is looked at, in bytes; a longer one is refused before it is decoded.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;

@@ -372,7 +372,7 @@ mod tests {
         );
         assert_eq!(
             listed.response_headers(Some("https://evil.com")),
-            [vary.clone()]
+            std::slice::from_ref(&vary)
         );
         assert_eq!(listed.response_headers(None), [vary]);
         let any = Origins::any();

@@ -184,12 +184,20 @@ impl RemoteKeys {
 
 /// Refreshes the keys until nobody uses them any more.
 async fn keep_fresh(keys: Weak<RemoteKeys>) {
-    let mut wait = JWKS_MIN_INTERVAL;
+    let mut after_failure = JWKS_MIN_INTERVAL;
     while let Some(keys) = keys.upgrade() {
-        wait = match keys.refresh(Instant::now()).await {
-            true => JWKS_REFRESH,
-            false => (wait * 2).min(JWKS_REFRESH),
+        let wait = match keys.refresh(Instant::now()).await {
+            true => {
+                after_failure = JWKS_MIN_INTERVAL;
+                JWKS_REFRESH
+            }
+            false => {
+                let wait = after_failure;
+                after_failure = (wait * 2).min(JWKS_REFRESH);
+                wait
+            }
         };
+        // Not held while asleep, so that the task ends with the last verifier.
         drop(keys);
         tokio::time::sleep(wait).await;
     }

@@ -25,7 +25,7 @@ use thiserror::Error;
 use super::app::AppKeys;
 use super::claims::Claims;
 use super::ledger::{LedgerError, TicketId, TicketLedger};
-use super::token::TokenCode;
+use super::refusal::TokenCode;
 
 /// How long a ticket can be used, in milliseconds; less if its token ends earlier.
 pub const TICKET_LIFETIME_MS: u64 = 30_000;

@@ -100,7 +100,7 @@ fn unusable_keys_are_skipped() {
         jwk[member] = value;
         jwk
     };
-    let short = URL_SAFE(&[7; 128]);
+    let short = base64url(&[7; 128]);
     for (name, jwk, usable) in [
         ("RSA", RSA.jwk("x"), true),
         ("EC", EC.jwk("x"), true),
@@ -155,8 +155,7 @@ fn unusable_keys_are_skipped() {
     }
 }
 
-#[allow(non_snake_case)]
-fn URL_SAFE(bytes: &[u8]) -> String {
+fn base64url(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
 }
