@@ -35,15 +35,18 @@ pub enum Command {
 pub struct Interpreted {
     /// The client's `id` as it was written; empty when there is none, or none that can be used.
     pub tag: Tag,
-    /// What it wants, or what to answer.
+    /// What it wants, or why it is refused.
     pub outcome: Result<Command, Refusal>,
+    /// Where it is refused: the channel that it named. Without an id, a client has nothing else to tell by.
+    pub channel: Option<ChannelName>,
 }
 
 pub(super) fn interpret<'a, V: Value<'a>>(fields: &Fields<V>) -> Interpreted {
-    match id(fields) {
-        Ok(id) => Interpreted { tag: Tag(Bytes::copy_from_slice(id)), outcome: command(fields) },
-        Err(refusal) => Interpreted { tag: Tag::default(), outcome: Err(refusal) },
-    }
+    let id = id(fields);
+    let tag = Tag(id.as_ref().map_or_else(|_| Bytes::new(), |id| Bytes::copy_from_slice(id)));
+    let outcome = id.and_then(|_| command(fields));
+    let channel = if outcome.is_err() { channel(fields).ok() } else { None };
+    Interpreted { tag, outcome, channel }
 }
 
 /// The client's reference as it was written; empty if it gave none.

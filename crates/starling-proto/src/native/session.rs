@@ -71,10 +71,12 @@ impl Session for NativeSession {
 
     fn receive(&mut self, packet: Packet<'_>, out: &mut Vec<Action>) {
         match self.parse(packet) {
-            Ok(Interpreted { tag, outcome: Ok(Command::Request(request)) }) => out.push(Action::Request(tag, request)),
-            Ok(Interpreted { tag, outcome: Ok(Command::Ping) }) => self.send(out, |w| compose::pong(w, &tag.0)),
-            Ok(Interpreted { tag, outcome: Err(refusal) }) => {
-                self.send(out, |w| compose::error(w, &tag.0, &refusal, None));
+            Ok(Interpreted { tag, outcome: Ok(Command::Request(request)), .. }) => {
+                out.push(Action::Request(tag, request))
+            }
+            Ok(Interpreted { tag, outcome: Ok(Command::Ping), .. }) => self.send(out, |w| compose::pong(w, &tag.0)),
+            Ok(Interpreted { tag, outcome: Err(refusal), channel }) => {
+                self.send(out, |w| compose::error(w, &tag.0, &refusal, channel.as_ref()));
             }
             Err(malformed) => {
                 self.send(out, |w| compose::error(w, &[], &malformed.into(), None));

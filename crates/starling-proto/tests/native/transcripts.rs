@@ -25,8 +25,6 @@ impl Talk {
                 Action::Send(OwnedPacket::Binary(bytes)) => format!("send {}", bytes.escape_ascii()),
                 Action::Request(tag, request) => format!("request {} {request:?}", tag.0.escape_ascii()),
                 Action::Close(closing) => format!("close {}", closing.code.0),
-                #[allow(unreachable_patterns)]
-                other => panic!("{other:?}"),
             })
             .collect()
     }
@@ -92,6 +90,10 @@ fn a_conversation_with_ids() {
     assert_eq!(
         talk.hears_text(r#"{"id":2,"type":"nothing"}"#),
         [r#"send {"type":"error","id":2,"code":"UNKNOWN_TYPE","message":"unknown `type`"}"#]
+    );
+    assert_eq!(
+        talk.hears_text(r#"{"type":"publish","channel":"a"}"#),
+        [r#"send {"type":"error","code":"INVALID_MESSAGE","message":"`payload` is missing","channel":"a"}"#]
     );
     assert_eq!(
         talk.hears_text("[]"),

@@ -76,6 +76,8 @@ enum Token<'a> {
 }
 
 /// Cuts well-formed JSON text into tokens; colons and white space are passed over.
+///
+/// Every cut is next to an ASCII character, so that it never falls into another one.
 struct Tokens<'a> {
     rest: &'a str,
 }
@@ -84,29 +86,30 @@ impl<'a> Iterator for Tokens<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
-        let text = self.rest.trim_start_matches([' ', '\n', '\r', '\t', ':']);
-        let (token, len) = match text.as_bytes().first()? {
-            b'{' => (Token::Object, 1),
-            b'[' => (Token::Array, 1),
-            b'}' | b']' => (Token::End, 1),
-            b',' => (Token::Comma, 1),
+        let bytes = self.rest.as_bytes();
+        let start = bytes.iter().position(|byte| !matches!(byte, b' ' | b'\n' | b'\r' | b'\t' | b':'))?;
+        let (token, end) = match bytes[start] {
+            b'{' => (Token::Object, start + 1),
+            b'[' => (Token::Array, start + 1),
+            b'}' | b']' => (Token::End, start + 1),
+            b',' => (Token::Comma, start + 1),
             b'"' => {
-                let end = string_end(text.as_bytes());
-                (Token::String(&text[1..end]), (end + 1).min(text.len()))
+                let quote = string_end(bytes, start + 1);
+                (Token::String(&self.rest[start + 1..quote]), (quote + 1).min(bytes.len()))
             }
             _ => {
-                let end = text.find([',', '}', ']', ' ', '\n', '\r', '\t', ':', '"']).unwrap_or(text.len());
-                (Token::Literal(&text[..end]), end)
+                let end = literal_end(bytes, start + 1);
+                (Token::Literal(&self.rest[start..end]), end)
             }
         };
-        self.rest = &text[len..];
+        self.rest = &self.rest[end..];
         Some(token)
     }
 }
 
-/// Where the closing quote of the string is that `text` begins with.
-fn string_end(text: &[u8]) -> usize {
-    let mut index = 1;
+/// Where the next quote is that is not escaped.
+fn string_end(text: &[u8], start: usize) -> usize {
+    let mut index = start;
     loop {
         match text.get(index) {
             None => return text.len(),
@@ -115,6 +118,12 @@ fn string_end(text: &[u8]) -> usize {
             Some(_) => index += 1,
         }
     }
+}
+
+/// Where a number or a word ends.
+fn literal_end(text: &[u8], start: usize) -> usize {
+    let ends = |byte: &u8| byte.is_ascii() && !matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E');
+    text[start..].iter().position(ends).map_or(text.len(), |len| start + len)
 }
 
 fn write_number(out: &mut Vec<u8>, number: &str) {
