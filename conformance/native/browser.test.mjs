@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, before, test } from "node:test";
+import { after, afterEach, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
@@ -32,9 +32,11 @@ after(async () => {
   console.log(`screenshots: ${SCREENSHOTS}`);
 });
 
+afterEach(() => Promise.all(browser.contexts().map((context) => context.close())));
+
 /** A tab of its own (nothing shared with other tabs) in `channel`, under `name`. */
 async function tab(channel, name, options = {}) {
-  const page = await (await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options })).newPage();
+  const page = await (await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options })).newPage();
   page.on("console", (message) => {
     // The one thing a page may miss is an icon.
     if (["error", "warning"].includes(message.type()) && !/favicon/.test(message.location().url)) complaints.push(`${name}: ${message.text()}`);
