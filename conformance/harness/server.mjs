@@ -91,7 +91,7 @@ export class Server {
     server.port = await freePort();
     server.folder = mkdtempSync(join(tmpdir(), "starling-conformance-"));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(server.folder, name), text);
-    server.configure(config);
+    if (args === undefined) server.configure(config);
     const listen = `127.0.0.1:${server.port}`;
     server.child = spawn(binary(), ["serve", ...(args ?? ["--config", server.configFile]), "--listen", listen], {
       cwd: server.folder,
