@@ -780,7 +780,7 @@ pusher.subscribe(${js(room)}).bind("chat", (data) => console.log(data));`,
 
 const client = new Ably.Realtime({
   key: ${js(`${CREDENTIALS.app}.${CREDENTIALS.key}:${CREDENTIALS.secret}`)}, realtimeHost: ${js(host)}, restHost: ${js(host)},
-  ${secure ? "tlsPort" : "port"}: ${port}, tls: ${secure},
+  ${secure ? "tlsPort" : "port"}: ${port}, tls: ${secure},${secure ? "" : " useTokenAuth: true, // ably-js sends no key in the clear"}
 });
 const room = client.channels.get(${js(room)});
 await room.subscribe("chat", (message) => console.log(message.data));
