@@ -232,7 +232,9 @@ impl Decoder {
             partial.message = Some(match header.compressed {
                 false => Message::plain(kind),
                 true if !keeps_context => Message::compressed(kind, None),
-                true => Message::compressed(kind, Some(self.context.take().map_or_else(Inflate::new, |context| *context))),
+                true => {
+                    Message::compressed(kind, Some(self.context.take().map_or_else(Inflate::new, |context| *context)))
+                }
             });
         }
         if let Some(message) = &mut partial.message {
@@ -291,12 +293,7 @@ impl Decoder {
     }
 
     /// Hands out a complete control frame.
-    fn control(
-        &mut self,
-        opcode: Opcode,
-        payload: &[u8],
-        sink: &mut Sink<'_>,
-    ) -> Result<ControlFlow<()>, PeerError> {
+    fn control(&mut self, opcode: Opcode, payload: &[u8], sink: &mut Sink<'_>) -> Result<ControlFlow<()>, PeerError> {
         Ok(match opcode {
             Opcode::Ping => sink(Event::Ping(payload)),
             Opcode::Pong => sink(Event::Pong(payload)),

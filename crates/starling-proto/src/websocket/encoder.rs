@@ -81,10 +81,6 @@ fn append(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], compressed: bool, m
 }
 
 fn header(opcode: Opcode, payload: &[u8], compressed: bool, mask: Option<[u8; 4]>) -> Header {
-    assert!(
-        !opcode.is_control() || payload.len() <= MAX_CONTROL,
-        "a control frame of {} bytes",
-        payload.len()
-    );
+    assert!(!opcode.is_control() || payload.len() <= MAX_CONTROL, "a control frame of {} bytes", payload.len());
     Header { fin: true, opcode, compressed, mask, len: payload.len() as u64 }
 }
