@@ -56,9 +56,7 @@ pub struct Bare {
 
 impl std::fmt::Debug for Bare {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bare")
-            .field("flush", &self.flush)
-            .finish_non_exhaustive()
+        f.debug_struct("Bare").field("flush", &self.flush).finish_non_exhaustive()
     }
 }
 
@@ -68,19 +66,14 @@ impl Bare {
     /// # Errors
     /// Fails when the address is taken.
     pub fn listen(address: SocketAddr, flush: Flush) -> io::Result<Self> {
-        let socket = socket2::Socket::new(
-            socket2::Domain::for_address(address),
-            socket2::Type::STREAM,
-            None,
-        )?;
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(4096)?;
         let mut listener = TcpListener::from_std(socket.into());
         let poll = Poll::new()?;
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         Ok(Self {
             poll,
             listener,
@@ -125,9 +118,7 @@ impl Bare {
             };
             stream.set_nodelay(true)?;
             let slot = self.connections.vacant_entry();
-            self.poll
-                .registry()
-                .register(&mut stream, Token(slot.key()), Interest::READABLE)?;
+            self.poll.registry().register(&mut stream, Token(slot.key()), Interest::READABLE)?;
             slot.insert(Connection::new(stream));
         }
     }
@@ -202,9 +193,7 @@ impl Bare {
         let Ok(text) = std::str::from_utf8(text) else {
             return;
         };
-        let Some(channel) =
-            native::field(text, native::CHANNEL).map(|quoted| quoted.trim_matches('"'))
-        else {
+        let Some(channel) = native::field(text, native::CHANNEL).map(|quoted| quoted.trim_matches('"')) else {
             return;
         };
         let request = native::field(text, native::ID);
@@ -225,10 +214,7 @@ impl Bare {
         let index = self.channel(channel);
         self.channels[index].members.push(id);
         self.connections[id].channels.push(index);
-        let ack = format!(
-            r#"{{"type":"ack","id":{},"channel":"{channel}"}}"#,
-            request.unwrap_or("null")
-        );
+        let ack = format!(r#"{{"type":"ack","id":{},"channel":"{channel}"}}"#, request.unwrap_or("null"));
         self.answer(id, frame::TEXT, ack.as_bytes());
     }
 
@@ -267,10 +253,7 @@ impl Bare {
 
     fn write_message(&mut self, channel: &str, payload: &str) {
         use std::fmt::Write as _;
-        let ts = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
+        let ts = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         self.text.clear();
         let _ = write!(
             self.text,

@@ -4,10 +4,12 @@
 //! and keeps the number of connections being opened within the server's backlog.
 
 mod socket;
+mod wire;
 
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -53,6 +55,7 @@ pub struct Fleet {
     server: SocketAddr,
     sockets: Slab<Socket>,
     scratch: Vec<u8>,
+    tls: Option<Arc<rustls::ClientConfig>>,
     opened: usize,
     opening: usize,
 }
@@ -67,17 +70,18 @@ impl std::fmt::Debug for Fleet {
 }
 
 impl Fleet {
-    /// A fleet without connections, for the server at `server`.
+    /// A fleet without connections, for the server at `server`; with `tls`, all of them will be encrypted.
     ///
     /// # Errors
     /// Fails when the system has no more descriptors.
-    pub fn new(server: SocketAddr) -> io::Result<Self> {
+    pub fn new(server: SocketAddr, tls: Option<Arc<rustls::ClientConfig>>) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(1024),
             server,
             sockets: Slab::new(),
             scratch: vec![0; SCRATCH],
+            tls,
             opened: 0,
             opening: 0,
         })
@@ -104,22 +108,16 @@ impl Fleet {
     /// Fails when the system has no more descriptors or ports.
     pub fn open(&mut self, transport: Transport, channel: Option<&str>) -> Result<Id> {
         let source = match self.server.ip() {
-            IpAddr::V4(ip) if ip.is_loopback() => {
-                Some(Ipv4Addr::new(127, 0, 1, 1 + (self.opened % SOURCES) as u8))
-            }
+            IpAddr::V4(ip) if ip.is_loopback() => Some(Ipv4Addr::new(127, 0, 1, 1 + (self.opened % SOURCES) as u8)),
             _ => None,
         };
         self.opened += 1;
         self.opening += 1;
-        let mut socket = Socket::connect(self.server, source, transport, channel)
+        let mut socket = Socket::connect(self.server, source, transport, channel, self.tls.as_ref())
             .with_context(|| format!("failed to connect to {}", self.server))?;
         let slot = self.sockets.vacant_entry();
         let id = slot.key();
-        self.poll.registry().register(
-            socket.stream(),
-            Token(id),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
+        self.poll.registry().register(socket.stream(), Token(id), Interest::READABLE | Interest::WRITABLE)?;
         slot.insert(socket);
         Ok(id)
     }
@@ -146,10 +144,7 @@ impl Fleet {
                 Event::Closed => closed += 1,
                 Event::Text(_) => {}
             })?;
-            anyhow::ensure!(
-                closed == 0,
-                "the server closed {closed} connections after {ready} were open"
-            );
+            anyhow::ensure!(closed == 0, "the server closed {closed} connections after {ready} were open");
             anyhow::ensure!(
                 !self.events.is_empty(),
                 "the server did not answer for 10 s with {ready} connections open"
@@ -162,11 +157,7 @@ impl Fleet {
     ///
     /// # Errors
     /// Fails when the system does.
-    pub fn turn(
-        &mut self,
-        timeout: Option<Duration>,
-        mut sink: impl FnMut(Id, Event<'_>),
-    ) -> Result<()> {
+    pub fn turn(&mut self, timeout: Option<Duration>, mut sink: impl FnMut(Id, Event<'_>)) -> Result<()> {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -210,10 +201,7 @@ impl Fleet {
     /// # Errors
     /// Fails when the system does.
     pub fn pause(&mut self, id: Id) -> Result<()> {
-        let socket = self
-            .sockets
-            .get_mut(id)
-            .context("the connection is closed")?;
+        let socket = self.sockets.get_mut(id).context("the connection is closed")?;
         Ok(self.poll.registry().deregister(socket.stream())?)
     }
 
@@ -222,15 +210,8 @@ impl Fleet {
     /// # Errors
     /// Fails when the system does.
     pub fn resume(&mut self, id: Id) -> Result<()> {
-        let socket = self
-            .sockets
-            .get_mut(id)
-            .context("the connection is closed")?;
-        Ok(self.poll.registry().register(
-            socket.stream(),
-            Token(id),
-            Interest::READABLE | Interest::WRITABLE,
-        )?)
+        let socket = self.sockets.get_mut(id).context("the connection is closed")?;
+        Ok(self.poll.registry().register(socket.stream(), Token(id), Interest::READABLE | Interest::WRITABLE)?)
     }
 
     /// Closes every connection and waits, at most for `patience`, until the server has closed them all.

@@ -32,14 +32,8 @@ impl Head {
     pub fn of_whole_frame(buf: &[u8]) -> Option<Self> {
         let (&first, &second) = (buf.first()?, buf.get(1)?);
         let (payload, mut len) = match second & 0x7F {
-            126 => (
-                usize::from(u16::from_be_bytes(buf.get(2..4)?.try_into().ok()?)),
-                4,
-            ),
-            127 => (
-                usize::try_from(u64::from_be_bytes(buf.get(2..10)?.try_into().ok()?)).ok()?,
-                10,
-            ),
+            126 => (usize::from(u16::from_be_bytes(buf.get(2..4)?.try_into().ok()?)), 4),
+            127 => (usize::try_from(u64::from_be_bytes(buf.get(2..10)?.try_into().ok()?)).ok()?, 10),
             short => (usize::from(short), 2),
         };
         let mask = match second & 0x80 {
@@ -50,12 +44,7 @@ impl Head {
                 Some(key)
             }
         };
-        (buf.len() - len >= payload).then_some(Self {
-            opcode: first & 0x0F,
-            len,
-            payload,
-            mask,
-        })
+        (buf.len() - len >= payload).then_some(Self { opcode: first & 0x0F, len, payload, mask })
     }
 
     /// Bytes of the whole frame.
@@ -114,10 +103,7 @@ mod tests {
             push_client_frame(&mut client, TEXT, &payload);
 
             let head = Head::of_whole_frame(&server).unwrap();
-            assert_eq!(
-                (head.opcode, head.mask, head.total()),
-                (TEXT, None, server.len())
-            );
+            assert_eq!((head.opcode, head.mask, head.total()), (TEXT, None, server.len()));
             assert_eq!(server[head.len..], payload);
 
             let head = Head::of_whole_frame(&client).unwrap();

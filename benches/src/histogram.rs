@@ -62,10 +62,7 @@ mod tests {
     fn a_bucket_is_at_most_one_percent_below_its_values() {
         for micros in (0..1_000).chain([4_095, 4_096, 65_537, 10_000_000, 3_600_000_000]) {
             let floor = floor_of(bucket_of(micros));
-            assert!(
-                floor <= micros && micros as f64 <= floor as f64 * 1.01,
-                "{micros} became {floor}"
-            );
+            assert!(floor <= micros && micros as f64 <= floor as f64 * 1.01, "{micros} became {floor}");
         }
     }
 

@@ -19,3 +19,4 @@ pub mod report;
 pub mod rounds;
 pub mod scenario;
 pub mod tally;
+pub mod tls;

@@ -88,26 +88,17 @@ impl StampReader {
     /// The stamp in `message`, if it has one.
     pub fn read(&mut self, message: &[u8]) -> Option<Stamp> {
         if !message.get(self.at..)?.starts_with(BEFORE_PAYLOAD) {
-            self.at = message
-                .windows(BEFORE_PAYLOAD.len())
-                .position(|window| window == BEFORE_PAYLOAD)?;
+            self.at = message.windows(BEFORE_PAYLOAD.len()).position(|window| window == BEFORE_PAYLOAD)?;
         }
         let stamp = &message[self.at + BEFORE_PAYLOAD.len()..];
         let run = number(stamp.get(..RUN_DIGITS)?)?;
         let channel = number(stamp.get(RUN_DIGITS + 1..RUN_DIGITS + 1 + CHANNEL_DIGITS)?)?;
-        Some(Stamp {
-            run,
-            channel: channel as u32,
-        })
+        Some(Stamp { run, channel: channel as u32 })
     }
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |sum: u64, digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| sum * 10 + u64::from(digit - b'0'))
-    })
+    digits.iter().try_fold(0, |sum: u64, digit| digit.is_ascii_digit().then(|| sum * 10 + u64::from(digit - b'0')))
 }
 
 /// The raw value of a string or number in `text`, quotes included; `key` is the field's name as written, with quotes
@@ -130,10 +121,7 @@ mod tests {
     #[test]
     fn a_publish_has_the_length_asked_for_and_keeps_its_stamp() {
         let mut text = String::new();
-        let stamp = Stamp {
-            run: 1_234,
-            channel: 56,
-        };
+        let stamp = Stamp { run: 1_234, channel: 56 };
         write_publish(&mut text, "room-1", stamp, 128, Some(9));
 
         assert_eq!(field(&text, CHANNEL), Some("\"room-1\""));
@@ -144,18 +132,9 @@ mod tests {
 
     #[test]
     fn incoming_frames_are_told_apart() {
-        assert!(matches!(
-            Incoming::of(br#"{"type":"message","channel":"a"}"#),
-            Incoming::Message(_)
-        ));
-        assert!(matches!(
-            Incoming::of(br#"{"type":"ack","id":1}"#),
-            Incoming::Ack(_)
-        ));
-        assert!(matches!(
-            Incoming::of(br#"{"type":"error"}"#),
-            Incoming::Other(_)
-        ));
+        assert!(matches!(Incoming::of(br#"{"type":"message","channel":"a"}"#), Incoming::Message(_)));
+        assert!(matches!(Incoming::of(br#"{"type":"ack","id":1}"#), Incoming::Ack(_)));
+        assert!(matches!(Incoming::of(br#"{"type":"error"}"#), Incoming::Other(_)));
         assert!(matches!(Incoming::of(b"{}"), Incoming::Other(_)));
     }
 }

@@ -20,22 +20,14 @@ impl CpuTime {
     /// Fails when the process is gone.
     pub fn of(pid: u32) -> Result<Self> {
         let mut threads = HashMap::new();
-        for entry in fs::read_dir(format!("/proc/{pid}/task"))
-            .with_context(|| format!("process {pid} is gone"))?
-        {
+        for entry in fs::read_dir(format!("/proc/{pid}/task")).with_context(|| format!("process {pid} is gone"))? {
             let entry = entry?;
             // A thread may end between being listed and being read.
             let Ok(stat) = fs::read_to_string(entry.path().join("schedstat")) else {
                 continue;
             };
-            let ran = stat
-                .split_whitespace()
-                .next()
-                .and_then(|ns| ns.parse().ok());
-            if let (Some(tid), Some(ran)) = (
-                entry.file_name().to_str().and_then(|tid| tid.parse().ok()),
-                ran,
-            ) {
+            let ran = stat.split_whitespace().next().and_then(|ns| ns.parse().ok());
+            if let (Some(tid), Some(ran)) = (entry.file_name().to_str().and_then(|tid| tid.parse().ok()), ran) {
                 threads.insert(tid, ran);
             }
         }
@@ -44,10 +36,7 @@ impl CpuTime {
 
     /// The time that was used since `earlier`, by threads that still run.
     pub fn since(&self, earlier: &Self) -> Duration {
-        let used = self
-            .threads
-            .iter()
-            .map(|(tid, ran)| ran.saturating_sub(*earlier.threads.get(tid).unwrap_or(&0)));
+        let used = self.threads.iter().map(|(tid, ran)| ran.saturating_sub(*earlier.threads.get(tid).unwrap_or(&0)));
         Duration::from_nanos(used.sum())
     }
 }
@@ -59,10 +48,7 @@ impl CpuTime {
 pub fn resident(pid: u32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let rollup = fs::read_to_string(&path).with_context(|| format!("failed to read {path}"))?;
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Rss:"))
-        .context("no Rss in smaps_rollup")?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Rss:")).context("no Rss in smaps_rollup")?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kilobytes * 1024)
 }
@@ -73,13 +59,7 @@ pub fn resident(pid: u32) -> Result<u64> {
 /// Fails when the system refuses.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    )?;
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 

@@ -52,11 +52,7 @@ impl Latency {
     /// The quantiles of `histogram`.
     pub fn of(histogram: &Histogram) -> Self {
         let micros = |quantile| histogram.quantile(quantile).as_micros() as u64;
-        Self {
-            p50: micros(0.5),
-            p99: micros(0.99),
-            max: micros(1.0),
-        }
+        Self { p50: micros(0.5), p99: micros(0.99), max: micros(1.0) }
     }
 }
 
@@ -79,13 +75,7 @@ pub struct Memory {
 
 impl Report {
     /// Sets operations and all figures that derive from a window of this length.
-    pub fn set_window(
-        &mut self,
-        window: Duration,
-        operations: u64,
-        server: Option<Duration>,
-        client: Duration,
-    ) {
+    pub fn set_window(&mut self, window: Duration, operations: u64, server: Option<Duration>, client: Duration) {
         let seconds = window.as_secs_f64();
         self.seconds = seconds;
         self.operations = operations;
@@ -100,60 +90,31 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} connections", self.scenario, self.connections)?;
         if self.operations > 0 {
-            write!(
-                f,
-                ", {} operations in {:.1} s ({:.0}/s)",
-                self.operations, self.seconds, self.rate
-            )?;
+            write!(f, ", {} operations in {:.1} s ({:.0}/s)", self.operations, self.seconds, self.rate)?;
             write!(f, ", clients {:.0} % of a core", self.client_load * 100.0)?;
         }
         if let (Some(cpu), Some(load)) = (self.server_cpu, self.server_load) {
-            write!(
-                f,
-                "\n  server: {cpu:.2} s of processor per million, {:.0} % of a core",
-                load * 100.0
-            )?;
+            write!(f, "\n  server: {cpu:.2} s of processor per million, {:.0} % of a core", load * 100.0)?;
         }
         if self.message_bytes > 0 {
             write!(f, "\n  message: {} bytes", self.message_bytes)?;
         }
-        for (name, latency) in [
-            ("latency", self.latency),
-            ("latency, one stalled", self.latency_stalled),
-        ] {
+        for (name, latency) in [("latency", self.latency), ("latency, one stalled", self.latency_stalled)] {
             if let Some(Latency { p50, p99, max }) = latency {
                 write!(f, "\n  {name}: p50 {p50} µs, p99 {p99} µs, max {max} µs")?;
             }
         }
         if let Some(memory) = self.memory {
-            write!(
-                f,
-                "\n  memory: {} KiB before, {} KiB idle",
-                memory.before / 1024,
-                memory.idle / 1024
-            )?;
+            write!(f, "\n  memory: {} KiB before, {} KiB idle", memory.before / 1024, memory.idle / 1024)?;
             write!(f, ", {:.0} B per connection", memory.per_connection)?;
             if let (Some(after), Some(returned)) = (memory.after, memory.returned) {
-                write!(
-                    f,
-                    "; {} KiB after, {:.0} % returned",
-                    after / 1024,
-                    returned * 100.0
-                )?;
+                write!(f, "; {} KiB after, {:.0} % returned", after / 1024, returned * 100.0)?;
             }
             if let Some(seconds) = memory.seconds_to_nine_tenths {
                 write!(f, " (nine tenths after {seconds:.0} s)")?;
             }
         }
-        let Faults {
-            lost,
-            repeated,
-            reordered,
-            errors,
-        } = self.faults;
-        write!(
-            f,
-            "\n  lost {lost}, repeated {repeated}, reordered {reordered}, errors {errors}"
-        )
+        let Faults { lost, repeated, reordered, errors } = self.faults;
+        write!(f, "\n  lost {lost}, repeated {repeated}, reordered {reordered}, errors {errors}")
     }
 }

@@ -7,6 +7,7 @@ pub mod server;
 pub mod table;
 
 use std::{
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -26,6 +27,8 @@ pub struct Row {
     pub scenario: Scenario,
     /// Options for the clients beside the usual ones.
     pub options: &'static [&'static str],
+    /// Whether it is spoken over TLS.
+    pub tls: bool,
     /// The servers, in the order in which they take turns.
     pub servers: &'static [ServerKind],
     /// What Starling is to reach.
@@ -43,79 +46,37 @@ pub enum Goal {
     Stall(f64),
 }
 
+impl Row {
+    /// Every server in turn, plain.
+    const fn new(name: &'static str, scenario: Scenario, servers: &'static [ServerKind], goal: Goal) -> Self {
+        Self { name, scenario, options: &[], tls: false, servers, goal }
+    }
+
+    const fn with(self, options: &'static [&'static str]) -> Self {
+        Self { options, ..self }
+    }
+
+    const fn encrypted(self) -> Self {
+        Self { tls: true, ..self }
+    }
+}
+
 const PAIR: &[ServerKind] = &[ServerKind::Limit, ServerKind::Starling];
-const THREE: &[ServerKind] = &[
-    ServerKind::Limit,
-    ServerKind::Starling,
-    ServerKind::LimitBatch,
-];
+const THREE: &[ServerKind] = &[ServerKind::Limit, ServerKind::Starling, ServerKind::LimitBatch];
 const ALONE: &[ServerKind] = &[ServerKind::Starling];
 
 /// All rows.
 pub const ROWS: &[Row] = &[
-    Row {
-        name: "fanout-rate",
-        scenario: Scenario::FanoutRate,
-        options: &[],
-        servers: PAIR,
-        goal: Goal::Ratio(1.15),
-    },
-    Row {
-        name: "fanout",
-        scenario: Scenario::Fanout,
-        options: &[],
-        servers: THREE,
-        goal: Goal::Ratio(0.40),
-    },
-    Row {
-        name: "fanout10k",
-        scenario: Scenario::Fanout10k,
-        options: &[],
-        servers: THREE,
-        goal: Goal::Ratio(1.1),
-    },
-    Row {
-        name: "rooms",
-        scenario: Scenario::Rooms,
-        options: &[],
-        servers: THREE,
-        goal: Goal::Ratio(1.1),
-    },
-    Row {
-        name: "echo",
-        scenario: Scenario::Echo,
-        options: &[],
-        servers: PAIR,
-        goal: Goal::Ratio(1.3),
-    },
-    Row {
-        name: "connect",
-        scenario: Scenario::Connect,
-        options: &[],
-        servers: PAIR,
-        goal: Goal::Ratio(1.4),
-    },
-    Row {
-        name: "idle",
-        scenario: Scenario::Idle,
-        options: &[],
-        servers: ALONE,
-        goal: Goal::Bytes(2048.0),
-    },
-    Row {
-        name: "idle-sse",
-        scenario: Scenario::Idle,
-        options: &["--transport", "sse"],
-        servers: ALONE,
-        goal: Goal::Bytes(2048.0),
-    },
-    Row {
-        name: "stall",
-        scenario: Scenario::Stall,
-        options: &[],
-        servers: ALONE,
-        goal: Goal::Stall(1.2),
-    },
+    Row::new("fanout-rate", Scenario::FanoutRate, PAIR, Goal::Ratio(1.15)),
+    Row::new("fanout", Scenario::Fanout, THREE, Goal::Ratio(0.40)),
+    Row::new("fanout10k", Scenario::Fanout10k, THREE, Goal::Ratio(1.1)),
+    Row::new("rooms", Scenario::Rooms, THREE, Goal::Ratio(1.1)),
+    Row::new("echo", Scenario::Echo, PAIR, Goal::Ratio(1.3)),
+    Row::new("connect", Scenario::Connect, PAIR, Goal::Ratio(1.4)),
+    Row::new("idle", Scenario::Idle, ALONE, Goal::Bytes(2048.0)),
+    Row::new("idle-sse", Scenario::Idle, ALONE, Goal::Bytes(2048.0)).with(&["--transport", "sse"]),
+    Row::new("idle-tls", Scenario::Idle, ALONE, Goal::Bytes(10240.0)).with(&["--connections", "5000"]).encrypted(),
+    Row::new("stall", Scenario::Stall, ALONE, Goal::Stall(1.2)),
 ];
 
 /// How thoroughly to measure, and with which programs.
@@ -155,11 +116,7 @@ pub fn measure(row: Row, settings: &Settings) -> Outcome {
         Goal::Ratio(_) => settings.rounds,
         Goal::Bytes(_) | Goal::Stall(_) => 1,
     };
-    let mut outcome = Outcome {
-        row,
-        reports: Vec::new(),
-        failures: Vec::new(),
-    };
+    let mut outcome = Outcome { row, reports: Vec::new(), failures: Vec::new() };
     for round in 1..=rounds {
         for &kind in row.servers {
             if kind == ServerKind::Starling && settings.starling.is_none() {
@@ -171,14 +128,8 @@ pub fn measure(row: Row, settings: &Settings) -> Outcome {
                     outcome.reports.push((kind, report));
                 }
                 Err(error) => {
-                    eprintln!(
-                        "[{round}/{rounds}] {}: {}: {error:#}",
-                        kind.name(),
-                        row.name
-                    );
-                    outcome
-                        .failures
-                        .push(format!("{} in {}: {error:#}", kind.name(), row.name));
+                    eprintln!("[{round}/{rounds}] {}: {}: {error:#}", kind.name(), row.name);
+                    outcome.failures.push(format!("{} in {}: {error:#}", kind.name(), row.name));
                 }
             }
         }
@@ -187,37 +138,21 @@ pub fn measure(row: Row, settings: &Settings) -> Outcome {
 }
 
 fn run(row: Row, kind: ServerKind, settings: &Settings) -> Result<Report> {
-    let server = Server::start(kind, settings)?;
+    let server = Server::start(kind, row.tls, settings)?;
     let seconds = |duration: Duration| duration.as_secs_f64().to_string();
     let output = pinned(1, &settings.programs.join("load"))
         .arg(row.scenario.name())
-        .args([
-            "--server",
-            &server.address.to_string(),
-            "--server-pid",
-            &server.pid().to_string(),
-            "--json",
-        ])
-        .args([
-            "--warmup",
-            &seconds(settings.warmup),
-            "--window",
-            &seconds(settings.window),
-        ])
+        .args(["--server", &server.address.to_string(), "--server-pid", &server.pid().to_string(), "--json"])
+        .args(["--warmup", &seconds(settings.warmup), "--window", &seconds(settings.window)])
         .args(["--watch", &seconds(settings.watch)])
         .args(row.options)
+        .args(server.certificate.iter().flat_map(|path| [OsStr::new("--tls-certificate"), path.as_os_str()]))
         .stderr(Stdio::piped())
         .output()
         .context("failed to run load")?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(
-        output.status.success(),
-        "{}; the server's log is {}",
-        errors.trim(),
-        server.log.display()
-    );
-    let mut report: Report =
-        serde_json::from_slice(&output.stdout).context("failed to read the report")?;
+    ensure!(output.status.success(), "{}; the server's log is {}", errors.trim(), server.log.display());
+    let mut report: Report = serde_json::from_slice(&output.stdout).context("failed to read the report")?;
     report.scenario = row.name.to_owned();
     Ok(report)
 }

@@ -9,12 +9,17 @@ mod stall;
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Result;
 
-use crate::{fleet::Transport, process::CpuTime, report::Report};
+use crate::{
+    fleet::{Fleet, Transport},
+    process::CpuTime,
+    report::Report,
+};
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -46,6 +51,8 @@ pub struct Plan {
     pub server_pid: Option<u32>,
     /// What members speak; publishers always speak WebSocket.
     pub transport: Transport,
+    /// How the server's certificate is trusted, if it is to be spoken to over TLS.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
     /// How long the scenario runs before anything is measured.
     pub warmup: Duration,
     /// How long it is measured.
@@ -65,9 +72,7 @@ pub struct Plan {
 impl Scenario {
     /// The name on the command line.
     pub fn name(self) -> String {
-        clap::ValueEnum::to_possible_value(&self)
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
+        clap::ValueEnum::to_possible_value(&self).map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// Runs the scenario.
@@ -76,30 +81,10 @@ impl Scenario {
     /// Fails when the server refuses, closes or stops answering, and when the system does.
     pub fn run(self, plan: &Plan) -> Result<Report> {
         let mut report = match self {
-            Self::FanoutRate => fanout::run(
-                plan,
-                1,
-                1000,
-                fanout::Pace::PerSecond(plan.rate.unwrap_or(25)),
-            ),
-            Self::Fanout => fanout::run(
-                plan,
-                1,
-                1000,
-                fanout::Pace::InFlight(plan.in_flight.unwrap_or(4)),
-            ),
-            Self::Fanout10k => fanout::run(
-                plan,
-                1,
-                10_000,
-                fanout::Pace::InFlight(plan.in_flight.unwrap_or(2)),
-            ),
-            Self::Rooms => fanout::run(
-                plan,
-                1000,
-                10_000,
-                fanout::Pace::InFlight(plan.in_flight.unwrap_or(16)),
-            ),
+            Self::FanoutRate => fanout::run(plan, 1, 1000, fanout::Pace::PerSecond(plan.rate.unwrap_or(25))),
+            Self::Fanout => fanout::run(plan, 1, 1000, fanout::Pace::InFlight(plan.in_flight.unwrap_or(4))),
+            Self::Fanout10k => fanout::run(plan, 1, 10_000, fanout::Pace::InFlight(plan.in_flight.unwrap_or(2))),
+            Self::Rooms => fanout::run(plan, 1000, 10_000, fanout::Pace::InFlight(plan.in_flight.unwrap_or(16))),
             Self::Echo => echo::run(plan),
             Self::Connect => connect::run(plan),
             Self::Idle => idle::run(plan),
@@ -107,6 +92,12 @@ impl Scenario {
         }?;
         report.scenario = self.name();
         Ok(report)
+    }
+}
+
+impl Plan {
+    fn fleet(&self) -> Result<Fleet> {
+        Ok(Fleet::new(self.server, self.tls.clone())?)
     }
 }
 
@@ -122,22 +113,13 @@ struct Meter {
 impl Meter {
     fn start(server_pid: Option<u32>) -> Result<Self> {
         let server = server_pid.map(CpuTime::of).transpose()?.unwrap_or_default();
-        Ok(Self {
-            started: Instant::now(),
-            server_pid,
-            server,
-            client: CpuTime::of(std::process::id())?,
-        })
+        Ok(Self { started: Instant::now(), server_pid, server, client: CpuTime::of(std::process::id())? })
     }
 
     /// Ends the window, in which `operations` were counted.
     fn stop(&self, report: &mut Report, operations: u64) -> Result<()> {
         let window = self.started.elapsed();
-        let server = self
-            .server_pid
-            .map(CpuTime::of)
-            .transpose()?
-            .map(|now| now.since(&self.server));
+        let server = self.server_pid.map(CpuTime::of).transpose()?.map(|now| now.since(&self.server));
         let client = CpuTime::of(std::process::id())?.since(&self.client);
         report.set_window(window, operations, server, client);
         Ok(())

@@ -46,8 +46,7 @@ impl Tally {
             return true;
         }
         if number > *last {
-            self.missing
-                .extend((*last + 1..number).map(|skipped| (member, skipped)));
+            self.missing.extend((*last + 1..number).map(|skipped| (member, skipped)));
             *last = number;
             return true;
         }
@@ -65,11 +64,7 @@ impl Tally {
     }
 
     /// The sum of faults, when `published(member)` messages should have reached each of `members`.
-    pub fn faults(
-        &self,
-        members: impl IntoIterator<Item = usize>,
-        published: impl Fn(usize) -> u32,
-    ) -> Faults {
+    pub fn faults(&self, members: impl IntoIterator<Item = usize>, published: impl Fn(usize) -> u32) -> Faults {
         let mut faults = self.faults;
         faults.lost += self.missing.len() as u64;
         for member in members {
@@ -95,33 +90,9 @@ mod tests {
     #[test]
     fn each_fault_is_told_from_the_others() {
         assert_eq!(faults_of(&[1, 2, 3], 3), Faults::default());
-        assert_eq!(
-            faults_of(&[1, 3], 4),
-            Faults {
-                lost: 2,
-                ..Faults::default()
-            }
-        );
-        assert_eq!(
-            faults_of(&[1, 3, 2], 3),
-            Faults {
-                reordered: 1,
-                ..Faults::default()
-            }
-        );
-        assert_eq!(
-            faults_of(&[1, 2, 2], 2),
-            Faults {
-                repeated: 1,
-                ..Faults::default()
-            }
-        );
-        assert_eq!(
-            faults_of(&[], 2),
-            Faults {
-                lost: 2,
-                ..Faults::default()
-            }
-        );
+        assert_eq!(faults_of(&[1, 3], 4), Faults { lost: 2, ..Faults::default() });
+        assert_eq!(faults_of(&[1, 3, 2], 3), Faults { reordered: 1, ..Faults::default() });
+        assert_eq!(faults_of(&[1, 2, 2], 2), Faults { repeated: 1, ..Faults::default() });
+        assert_eq!(faults_of(&[], 2), Faults { lost: 2, ..Faults::default() });
     }
 }

@@ -19,12 +19,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            upgraded: false,
-            channels: Vec::new(),
-            tail: Vec::new(),
-        }
+        Self { stream, upgraded: false, channels: Vec::new(), tail: Vec::new() }
     }
 
     /// Reads what is there: `None` when nothing is, an error when nothing will be.
@@ -46,10 +41,7 @@ impl Connection {
             Ok(httparse::Status::Partial) => return Ok(0),
             Err(_) => return Err(io::ErrorKind::InvalidData.into()),
         };
-        let key = request
-            .headers
-            .iter()
-            .find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
+        let key = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("sec-websocket-key"));
         let key = key.ok_or(io::ErrorKind::InvalidData)?;
         let mut sha1 = sha1_smol::Sha1::new();
         sha1.update(key.value);

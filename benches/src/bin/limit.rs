@@ -22,11 +22,7 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     process::raise_descriptor_limit()?;
-    let flush = if options.batch {
-        Flush::EachTurn
-    } else {
-        Flush::EachMessage
-    };
+    let flush = if options.batch { Flush::EachTurn } else { Flush::EachMessage };
     Bare::listen(options.listen, flush)?.run()?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! The clients of the benchmarks; see `docs/performance.md`.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use starling_bench::{
     fleet::Transport,
     process,
     scenario::{Plan, Scenario},
+    tls,
 };
 
 /// Loads a server that speaks the native protocol, checks what it delivers, and measures what that costs.
@@ -23,6 +24,9 @@ struct Options {
     /// What members speak.
     #[arg(long, default_value = "websocket")]
     transport: Transport,
+    /// Speak TLS and trust this certificate (PEM, for `localhost`).
+    #[arg(long)]
+    tls_certificate: Option<PathBuf>,
     /// Seconds before measuring.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
@@ -56,6 +60,7 @@ fn main() -> anyhow::Result<()> {
         server: options.server,
         server_pid: options.server_pid,
         transport: options.transport,
+        tls: options.tls_certificate.as_deref().map(tls::trusting).transpose()?,
         warmup: Duration::from_secs_f64(options.warmup),
         window: Duration::from_secs_f64(options.window),
         payload: options.payload,

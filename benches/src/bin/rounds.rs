@@ -39,10 +39,7 @@ enum Extent {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let programs = std::env::current_exe()?
-        .parent()
-        .context("the program is in no folder")?
-        .to_owned();
+    let programs = std::env::current_exe()?.parent().context("the program is in no folder")?.to_owned();
     let starling = match options.starling {
         Some(none) if none.as_os_str() == "none" => None,
         Some(path) => Some(path),
@@ -60,13 +57,8 @@ fn main() -> Result<()> {
         window: Duration::from_secs_f64(options.window.unwrap_or(window)),
         watch: Duration::from_secs(watch),
     };
-    let chosen =
-        |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let outcomes: Vec<_> = ROWS
-        .iter()
-        .filter(|row| chosen(row.name))
-        .map(|&row| measure(row, &settings))
-        .collect();
+    let chosen = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let outcomes: Vec<_> = ROWS.iter().filter(|row| chosen(row.name)).map(|&row| measure(row, &settings)).collect();
     let tables = table::markdown(&outcomes);
     println!("{tables}");
     if let Some(path) = options.out {

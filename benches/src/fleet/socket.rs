@@ -1,14 +1,15 @@
 //! One client connection: from connect to close, with the bytes that are on their way.
 
 use std::{
-    io::{self, Read, Write},
+    io,
     net::{Ipv4Addr, Shutdown, SocketAddr},
+    sync::Arc,
 };
 
 use mio::{event::Event as Readiness, net::TcpStream};
 use socket2::{Domain, Protocol, Type};
 
-use super::{Event, Transport};
+use super::{Event, Transport, wire::Wire};
 use crate::{
     frame::{self, Head},
     native,
@@ -28,7 +29,7 @@ enum Stage {
 }
 
 pub(super) struct Socket {
-    stream: TcpStream,
+    wire: Wire,
     transport: Transport,
     stage: Stage,
     /// A message of which the end has not arrived.
@@ -43,24 +44,20 @@ impl Socket {
         source: Option<Ipv4Addr>,
         transport: Transport,
         channel: Option<&str>,
+        tls: Option<&Arc<rustls::ClientConfig>>,
     ) -> io::Result<Self> {
-        let socket = socket2::Socket::new(
-            Domain::for_address(server),
-            Type::STREAM,
-            Some(Protocol::TCP),
-        )?;
+        let socket = socket2::Socket::new(Domain::for_address(server), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(source) = source {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         match socket.connect(&server.into()) {
-            Err(error)
-                if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
             other => other?,
         }
         Ok(Self {
-            stream: TcpStream::from_std(socket.into()),
+            wire: Wire::new(TcpStream::from_std(socket.into()), tls)?,
             transport,
             stage: Stage::Connecting(channel.unwrap_or_default().to_owned()),
             tail: Vec::new(),
@@ -69,7 +66,7 @@ impl Socket {
     }
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        self.wire.stream()
     }
 
     pub(super) fn is_opening(&self) -> bool {
@@ -87,13 +84,13 @@ impl Socket {
             return false;
         }
         while readiness.is_readable() {
-            match self.stream.read(scratch) {
+            match self.wire.read(scratch) {
                 Ok(0) => return false,
                 Ok(len) => {
                     self.receive(&scratch[..len], &mut sink);
                     // Less than there was room for: the socket is empty, and epoll tells when that changes, unless
                     // it has told of the end already.
-                    if len < scratch.len() && !readiness.is_read_closed() {
+                    if len < scratch.len() && self.wire.short_reads_are_final() && !readiness.is_read_closed() {
                         break;
                     }
                 }
@@ -112,14 +109,14 @@ impl Socket {
     pub(super) fn close(&mut self) {
         match self.transport {
             Transport::Websocket => self.send(frame::CLOSE, &1000u16.to_be_bytes()),
-            Transport::Sse => drop(self.stream.shutdown(Shutdown::Write)),
+            Transport::Sse => drop(self.wire.stream().shutdown(Shutdown::Write)),
         }
     }
 
     fn on_writable(&mut self) -> bool {
         if let Stage::Connecting(channel) = &mut self.stage {
             // Refused connections are reported as writable, too.
-            if self.stream.peer_addr().is_err() {
+            if self.wire.stream().peer_addr().is_err() {
                 return false;
             }
             let channel = std::mem::take(channel);
@@ -135,7 +132,7 @@ impl Socket {
     // A failed write is noticed by the read that follows it.
     fn flush(&mut self) {
         while !self.outbox.is_empty() {
-            match self.stream.write(&self.outbox) {
+            match self.wire.write(&self.outbox) {
                 Ok(len) if len == self.outbox.len() => self.outbox.clear(),
                 Ok(len) => drop(self.outbox.drain(..len)),
                 Err(_) => return,
@@ -166,12 +163,9 @@ impl Socket {
             };
             used = end + 4;
             let channel = channel.take();
-            let accepted = matches!(
-                &bytes[..bytes.len().min(12)],
-                b"HTTP/1.1 101" | b"HTTP/1.1 200"
-            );
+            let accepted = matches!(&bytes[..bytes.len().min(12)], b"HTTP/1.1 101" | b"HTTP/1.1 200");
             if !accepted {
-                let _ = self.stream.shutdown(Shutdown::Both);
+                let _ = self.wire.stream().shutdown(Shutdown::Both);
                 return bytes.len();
             }
             match channel {
@@ -195,9 +189,7 @@ impl Socket {
             used += head.total();
             match head.opcode {
                 frame::TEXT if self.stage == Stage::Ready => sink(Event::Text(payload)),
-                frame::TEXT
-                    if matches!(native::Incoming::of(payload), native::Incoming::Ack(_)) =>
-                {
+                frame::TEXT if matches!(native::Incoming::of(payload), native::Incoming::Ack(_)) => {
                     self.become_ready(sink)
                 }
                 frame::TEXT => sink(Event::Text(payload)),
@@ -238,9 +230,7 @@ fn request(transport: Transport, channel: &str) -> String {
         )
         .to_owned(),
         Transport::Sse => {
-            format!(
-                "GET /sse?channel={channel} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n"
-            )
+            format!("GET /sse?channel={channel} HTTP/1.1\r\nHost: bench\r\nAccept: text/event-stream\r\n\r\n")
         }
     }
 }

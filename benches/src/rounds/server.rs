@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command},
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{Settings, pinned};
+use crate::tls;
 
 /// Starling's configuration: rules and limits that let the clients through, and nothing that the bare loop lacks.
 const CONFIGURATION: &str = r#"
@@ -78,18 +79,21 @@ pub struct Server {
     pub address: SocketAddr,
     /// What it printed.
     pub log: PathBuf,
+    /// Its certificate, if it speaks TLS.
+    pub certificate: Option<PathBuf>,
 }
 
 impl Server {
-    /// Starts a server and waits until it accepts connections.
+    /// Starts a server and waits until it accepts connections. Only Starling can be `encrypted`.
     ///
     /// # Errors
     /// Fails when it ends, or does not listen within ten seconds.
-    pub fn start(kind: ServerKind, settings: &Settings) -> Result<Self> {
+    pub fn start(kind: ServerKind, encrypted: bool, settings: &Settings) -> Result<Self> {
         let folder = std::env::temp_dir().join(format!("starling-bench-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let address = free_address()?;
         let log = folder.join(format!("{}.log", kind.name()));
+        let certificate = encrypted.then(|| folder.join("certificate.pem"));
         let mut command = match kind {
             ServerKind::Limit => pinned(0, &settings.programs.join("limit")),
             ServerKind::LimitBatch => {
@@ -97,7 +101,7 @@ impl Server {
                 command.arg("--batch");
                 command
             }
-            ServerKind::Starling => starling(settings, &folder)?,
+            ServerKind::Starling => starling(settings, &folder, certificate.as_deref())?,
         };
         let output = File::create(&log)?;
         let child = command
@@ -106,11 +110,7 @@ impl Server {
             .stderr(output)
             .spawn()
             .with_context(|| format!("failed to start {}", kind.name()))?;
-        let mut server = Self {
-            child,
-            address,
-            log,
-        };
+        let mut server = Self { child, address, log, certificate };
         server.await_listening()?;
         Ok(server)
     }
@@ -124,16 +124,10 @@ impl Server {
         let end = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address).is_err() {
             if let Some(status) = self.child.try_wait()? {
-                bail!(
-                    "the server ended with {status}; its log is {}",
-                    self.log.display()
-                );
+                bail!("the server ended with {status}; its log is {}", self.log.display());
             }
             if Instant::now() > end {
-                bail!(
-                    "the server does not listen; its log is {}",
-                    self.log.display()
-                );
+                bail!("the server does not listen; its log is {}", self.log.display());
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -148,20 +142,19 @@ impl Drop for Server {
     }
 }
 
-fn starling(settings: &Settings, folder: &std::path::Path) -> Result<Command> {
-    let program = settings
-        .starling
-        .as_deref()
-        .context("no starling to measure")?;
+fn starling(settings: &Settings, folder: &Path, certificate: Option<&Path>) -> Result<Command> {
+    let program = settings.starling.as_deref().context("no starling to measure")?;
+    let mut text = CONFIGURATION.to_owned();
+    if let Some(certificate) = certificate {
+        let key = folder.join("key.pem");
+        tls::write_certificate(certificate, &key)?;
+        text += &format!("\n[tls]\ncert = {certificate:?}\nkey = {key:?}\n");
+    }
     let configuration = folder.join("starling.toml");
-    fs::write(&configuration, CONFIGURATION)?;
+    fs::write(&configuration, text)?;
     let mut command = pinned(0, program);
     // One worker: the bare loop has one thread.
-    command
-        .arg("serve")
-        .arg("--config")
-        .arg(configuration)
-        .env("STARLING__SERVER__WORKERS", "1");
+    command.arg("serve").arg("--config").arg(configuration).env("STARLING__SERVER__WORKERS", "1");
     Ok(command)
 }
 

@@ -18,11 +18,7 @@ pub fn markdown(outcomes: &[Outcome]) -> String {
 /// Whether every run succeeded, nothing was lost, and all goals are met.
 pub fn all_met(outcomes: &[Outcome]) -> bool {
     outcomes.iter().all(|outcome| {
-        let sound = outcome.failures.is_empty()
-            && outcome
-                .reports
-                .iter()
-                .all(|(_, report)| report.faults.none());
+        let sound = outcome.failures.is_empty() && outcome.reports.iter().all(|(_, report)| report.faults.none());
         sound && met(outcome).unwrap_or(true)
     })
 }
@@ -39,35 +35,26 @@ fn met(outcome: &Outcome) -> Option<bool> {
 }
 
 fn processor_time(out: &mut String, outcomes: &[Outcome]) {
-    let rows: Vec<_> = outcomes
-        .iter()
-        .filter(|outcome| matches!(outcome.row.goal, Goal::Ratio(_)))
-        .collect();
+    let rows: Vec<_> = outcomes.iter().filter(|outcome| matches!(outcome.row.goal, Goal::Ratio(_))).collect();
     if rows.is_empty() {
         return;
     }
-    out.push_str("| scenario | limit, µs | limit-batch | starling | each round | goal | met | starling/s | p99, ms |\n");
+    out.push_str(
+        "| scenario | limit, µs | limit-batch | starling | each round | goal | met | starling/s | p99, ms |\n",
+    );
     out.push_str("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n");
     for outcome in rows {
         let Goal::Ratio(goal) = outcome.row.goal else {
             continue;
         };
-        let ratio_of =
-            |kind| ratio(outcome, kind).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
-        let rate = median(figures(outcome, ServerKind::Starling, |report| {
-            Some(report.rate)
-        }));
-        let p99 = median(figures(outcome, ServerKind::Starling, |report| {
-            Some(report.latency?.p99 as f64 / 1000.0)
-        }));
+        let ratio_of = |kind| ratio(outcome, kind).map_or("–".to_owned(), |ratio| format!("{ratio:.2}"));
+        let rate = median(figures(outcome, ServerKind::Starling, |report| Some(report.rate)));
+        let p99 = median(figures(outcome, ServerKind::Starling, |report| Some(report.latency?.p99 as f64 / 1000.0)));
         let _ = writeln!(
             out,
             "| {} | {} | {} | **{}** | {} | ≤ {goal:.2} | {} | {} | {} |",
             outcome.row.name,
-            number(
-                median(figures(outcome, ServerKind::Limit, |report| report.server_cpu)),
-                2
-            ),
+            number(median(figures(outcome, ServerKind::Limit, |report| report.server_cpu)), 2),
             ratio_of(ServerKind::LimitBatch),
             ratio_of(ServerKind::Starling),
             each_round(outcome),
@@ -80,19 +67,15 @@ fn processor_time(out: &mut String, outcomes: &[Outcome]) {
 }
 
 fn memory(out: &mut String, outcomes: &[Outcome]) {
-    let rows = outcomes
-        .iter()
-        .filter_map(|outcome| match outcome.row.goal {
-            Goal::Bytes(goal) => Some((outcome, goal, starling(outcome)?.memory?)),
-            _ => None,
-        });
+    let rows = outcomes.iter().filter_map(|outcome| match outcome.row.goal {
+        Goal::Bytes(goal) => Some((outcome, goal, starling(outcome)?.memory?)),
+        _ => None,
+    });
     let mut rows = rows.peekable();
     if rows.peek().is_none() {
         return;
     }
-    out.push_str(
-        "| scenario | connections | bytes each | goal | returned | nine tenths after | met |\n",
-    );
+    out.push_str("| scenario | connections | bytes each | goal | returned | nine tenths after | met |\n");
     out.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
     for (outcome, goal, memory) in rows {
         let _ = writeln!(
@@ -140,26 +123,10 @@ fn notes(out: &mut String, outcomes: &[Outcome]) {
         for failure in &outcome.failures {
             let _ = writeln!(out, "- Failed: {failure}");
         }
-        for (kind, report) in outcome
-            .reports
-            .iter()
-            .filter(|(_, report)| !report.faults.none())
-        {
-            let _ = writeln!(
-                out,
-                "- {} in {}: {:?}",
-                kind.name(),
-                outcome.row.name,
-                report.faults
-            );
+        for (kind, report) in outcome.reports.iter().filter(|(_, report)| !report.faults.none()) {
+            let _ = writeln!(out, "- {} in {}: {:?}", kind.name(), outcome.row.name, report.faults);
         }
-        let size = |kind| {
-            outcome
-                .reports
-                .iter()
-                .find(|(of, _)| *of == kind)
-                .map(|(_, report)| report.message_bytes)
-        };
+        let size = |kind| outcome.reports.iter().find(|(of, _)| *of == kind).map(|(_, report)| report.message_bytes);
         if let (Some(limit), Some(starling)) = (size(ServerKind::Limit), size(ServerKind::Starling))
             && limit != starling
         {
@@ -172,17 +139,8 @@ fn notes(out: &mut String, outcomes: &[Outcome]) {
     }
 }
 
-fn figures(
-    outcome: &Outcome,
-    kind: ServerKind,
-    figure: impl Fn(&Report) -> Option<f64>,
-) -> Vec<f64> {
-    outcome
-        .reports
-        .iter()
-        .filter(|(of, _)| *of == kind)
-        .filter_map(|(_, report)| figure(report))
-        .collect()
+fn figures(outcome: &Outcome, kind: ServerKind, figure: impl Fn(&Report) -> Option<f64>) -> Vec<f64> {
+    outcome.reports.iter().filter(|(of, _)| *of == kind).filter_map(|(_, report)| figure(report)).collect()
 }
 
 fn ratio(outcome: &Outcome, kind: ServerKind) -> Option<f64> {
@@ -192,10 +150,7 @@ fn ratio(outcome: &Outcome, kind: ServerKind) -> Option<f64> {
 
 fn each_round(outcome: &Outcome) -> String {
     let cpu = |kind| figures(outcome, kind, |report| report.server_cpu);
-    let ratios = cpu(ServerKind::Starling)
-        .into_iter()
-        .zip(cpu(ServerKind::Limit))
-        .map(|(ours, limit)| ours / limit);
+    let ratios = cpu(ServerKind::Starling).into_iter().zip(cpu(ServerKind::Limit)).map(|(ours, limit)| ours / limit);
     let ratios: Vec<_> = ratios.map(|ratio| format!("{ratio:.2}")).collect();
     ratios.join(" ")
 }
@@ -205,11 +160,7 @@ fn stall_ratio(report: &Report) -> Option<f64> {
 }
 
 fn starling(outcome: &Outcome) -> Option<&Report> {
-    outcome
-        .reports
-        .iter()
-        .find(|(kind, _)| *kind == ServerKind::Starling)
-        .map(|(_, report)| report)
+    outcome.reports.iter().find(|(kind, _)| *kind == ServerKind::Starling).map(|(_, report)| report)
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {
@@ -240,10 +191,7 @@ mod tests {
     use crate::rounds::ROWS;
 
     fn report(server_cpu: f64) -> Report {
-        Report {
-            server_cpu: Some(server_cpu),
-            ..Report::default()
-        }
+        Report { server_cpu: Some(server_cpu), ..Report::default() }
     }
 
     #[test]
@@ -255,17 +203,10 @@ mod tests {
             (ServerKind::Starling, 9.0),
         ];
         let reports = reports.map(|(kind, cpu)| (kind, report(cpu))).to_vec();
-        let outcomes = [Outcome {
-            row: ROWS[0],
-            reports,
-            failures: Vec::new(),
-        }];
+        let outcomes = [Outcome { row: ROWS[0], reports, failures: Vec::new() }];
 
         let table = markdown(&outcomes);
-        assert!(
-            table.contains("| fanout-rate | 4.50 | – | **1.61** | 1.10 2.25 | ≤ 1.15 | **no** |"),
-            "{table}"
-        );
+        assert!(table.contains("| fanout-rate | 4.50 | – | **1.61** | 1.10 2.25 | ≤ 1.15 | **no** |"), "{table}");
         assert!(!all_met(&outcomes));
     }
 }

@@ -24,12 +24,9 @@ struct Comings {
 
 /// Measures the whole life of a short connection.
 pub(super) fn run(plan: &Plan) -> Result<Report> {
-    let mut fleet = Fleet::new(plan.server)?;
+    let mut fleet = plan.fleet()?;
     let at_once = plan.connections.unwrap_or(AT_ONCE);
-    let mut report = Report {
-        connections: at_once,
-        ..Report::default()
-    };
+    let mut report = Report { connections: at_once, ..Report::default() };
     let mut comings = Comings::default();
 
     comings.drive(&mut fleet, plan, at_once, plan.warmup)?;
@@ -44,13 +41,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report> {
 }
 
 impl Comings {
-    fn drive(
-        &mut self,
-        fleet: &mut Fleet,
-        plan: &Plan,
-        at_once: usize,
-        duration: Duration,
-    ) -> Result<()> {
+    fn drive(&mut self, fleet: &mut Fleet, plan: &Plan, at_once: usize, duration: Duration) -> Result<()> {
         let end = Instant::now() + duration;
         let mut ready = Vec::new();
         while let Some(left) = end.checked_duration_since(Instant::now()) {

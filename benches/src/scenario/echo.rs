@@ -37,19 +37,10 @@ struct Callers {
 
 /// One request on its way per connection.
 pub(super) fn run(plan: &Plan) -> Result<Report> {
-    let mut fleet = Fleet::new(plan.server)?;
+    let mut fleet = plan.fleet()?;
     let connections = plan.connections.unwrap_or(CONNECTIONS);
     let ids = fleet.open_all(Transport::Websocket, std::iter::repeat_n(None, connections))?;
-    let caller = |id: &Id| {
-        (
-            *id,
-            Caller {
-                channel: format!("echo-{id:04}"),
-                request: 0,
-                sent: Instant::now(),
-            },
-        )
-    };
+    let caller = |id: &Id| (*id, Caller { channel: format!("echo-{id:04}"), request: 0, sent: Instant::now() });
     let mut callers = Callers {
         by_id: ids.iter().map(caller).collect(),
         answered: ids,
@@ -59,10 +50,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report> {
         text: String::new(),
         payload: plan.payload,
     };
-    let mut report = Report {
-        connections,
-        ..Report::default()
-    };
+    let mut report = Report { connections, ..Report::default() };
 
     callers.drive(&mut fleet, plan.warmup)?;
     callers.latencies = Histogram::default();
@@ -74,9 +62,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report> {
 
     let end = Instant::now() + Duration::from_secs(5);
     while callers.answered.len() < connections && Instant::now() < end {
-        fleet.turn(Some(Duration::from_millis(50)), |id, event| {
-            callers.on_event(id, event)
-        })?;
+        fleet.turn(Some(Duration::from_millis(50)), |id, event| callers.on_event(id, event))?;
     }
     report.faults = callers.faults;
     report.faults.lost = (connections - callers.answered.len()) as u64;
@@ -101,17 +87,8 @@ impl Callers {
         };
         caller.request += 1;
         caller.sent = Instant::now();
-        let stamp = Stamp {
-            run: id as u64,
-            channel: caller.request as u32,
-        };
-        native::write_publish(
-            &mut self.text,
-            &caller.channel,
-            stamp,
-            self.payload,
-            Some(caller.request),
-        );
+        let stamp = Stamp { run: id as u64, channel: caller.request as u32 };
+        native::write_publish(&mut self.text, &caller.channel, stamp, self.payload, Some(caller.request));
         fleet.send(id, &self.text);
     }
 
@@ -121,9 +98,7 @@ impl Callers {
             return;
         };
         let answer = match Incoming::of(text) {
-            Incoming::Ack(ack) => std::str::from_utf8(ack)
-                .ok()
-                .and_then(|ack| native::field(ack, native::ID)),
+            Incoming::Ack(ack) => std::str::from_utf8(ack).ok().and_then(|ack| native::field(ack, native::ID)),
             _ => None,
         };
         if answer.and_then(|request| request.parse().ok()) != Some(caller.request) {

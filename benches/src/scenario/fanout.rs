@@ -24,12 +24,9 @@ pub(super) enum Pace {
 
 /// Publishes to `channels` channels with `members` members in all.
 pub(super) fn run(plan: &Plan, channels: usize, members: usize, pace: Pace) -> Result<Report> {
-    let mut fleet = Fleet::new(plan.server)?;
-    let names = (0..channels)
-        .map(|channel| format!("bench-{channel:04}"))
-        .collect();
-    let mut publishes =
-        Publishes::open(&mut fleet, plan, names, plan.connections.unwrap_or(members))?;
+    let mut fleet = plan.fleet()?;
+    let names = (0..channels).map(|channel| format!("bench-{channel:04}")).collect();
+    let mut publishes = Publishes::open(&mut fleet, plan, names, plan.connections.unwrap_or(members))?;
     let mut report = Report::default();
 
     drive(&mut fleet, &mut publishes, pace, plan.warmup)?;
@@ -46,12 +43,7 @@ pub(super) fn run(plan: &Plan, channels: usize, members: usize, pace: Pace) -> R
 }
 
 /// Publishes at `pace` for `duration`.
-pub(super) fn drive(
-    fleet: &mut Fleet,
-    publishes: &mut Publishes,
-    pace: Pace,
-    duration: Duration,
-) -> Result<()> {
+pub(super) fn drive(fleet: &mut Fleet, publishes: &mut Publishes, pace: Pace, duration: Duration) -> Result<()> {
     let end = Instant::now() + duration;
     let mut due = Instant::now();
     loop {
@@ -82,9 +74,7 @@ pub(super) fn drive(
 pub(super) fn settle(fleet: &mut Fleet, publishes: &mut Publishes) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     while publishes.in_flight > 0 && Instant::now() < end {
-        fleet.turn(Some(Duration::from_millis(50)), |id, event| {
-            publishes.on_event(id, event)
-        })?;
+        fleet.turn(Some(Duration::from_millis(50)), |id, event| publishes.on_event(id, event))?;
     }
     Ok(())
 }

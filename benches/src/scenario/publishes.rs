@@ -49,23 +49,11 @@ pub(super) struct Publishes {
 
 impl Publishes {
     /// Opens `members` connections, which join the channels in turn, and one publisher.
-    pub(super) fn open(
-        fleet: &mut Fleet,
-        plan: &Plan,
-        names: Vec<String>,
-        members: usize,
-    ) -> Result<Self> {
+    pub(super) fn open(fleet: &mut Fleet, plan: &Plan, names: Vec<String>, members: usize) -> Result<Self> {
         let joins = (0..members).map(|member| Some(names[member % names.len()].as_str()));
         let ids = fleet.open_all(plan.transport, joins)?;
         let publisher = fleet.open_all(crate::fleet::Transport::Websocket, [None])?[0];
-        let mut channels: Vec<_> = names
-            .into_iter()
-            .map(|name| Channel {
-                name,
-                members: 0,
-                published: 0,
-            })
-            .collect();
+        let mut channels: Vec<_> = names.into_iter().map(|name| Channel { name, members: 0, published: 0 }).collect();
         let mut channel_of = vec![0; ids.iter().copied().max().unwrap_or(0).max(publisher) + 1];
         for (member, &id) in ids.iter().enumerate() {
             let channel = member % channels.len();
@@ -95,16 +83,10 @@ impl Publishes {
         let index = self.sent.len() % self.channels.len();
         let channel = &mut self.channels[index];
         channel.published += 1;
-        let stamp = Stamp {
-            run: self.sent.len() as u64,
-            channel: channel.published,
-        };
+        let stamp = Stamp { run: self.sent.len() as u64, channel: channel.published };
         native::write_publish(&mut self.text, &channel.name, stamp, self.payload, None);
         let disregarded = u32::from(self.disregarded.is_some());
-        self.sent.push(Sent {
-            at: Instant::now(),
-            awaiting: channel.members - disregarded,
-        });
+        self.sent.push(Sent { at: Instant::now(), awaiting: channel.members - disregarded });
         self.in_flight += 1;
         fleet.send(self.publisher, &self.text);
     }
@@ -144,13 +126,7 @@ impl Publishes {
     pub(super) fn conclude(&self, report: &mut Report) {
         report.connections = self.members.len();
         report.message_bytes = self.message_bytes;
-        let members = self
-            .members
-            .iter()
-            .copied()
-            .filter(|&id| Some(id) != self.disregarded);
-        report.faults = self
-            .tally
-            .faults(members, |id| self.channels[self.channel_of[id]].published);
+        let members = self.members.iter().copied().filter(|&id| Some(id) != self.disregarded);
+        report.faults = self.tally.faults(members, |id| self.channels[self.channel_of[id]].published);
     }
 }

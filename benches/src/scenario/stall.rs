@@ -22,7 +22,7 @@ const ROUNDS: u32 = 3;
 ///
 /// Each half has the quantiles of the round in the middle: one hiccup of the machine does not decide.
 pub(super) fn run(plan: &Plan) -> Result<Report> {
-    let mut fleet = Fleet::new(plan.server)?;
+    let mut fleet = plan.fleet()?;
     let members = plan.connections.unwrap_or(1000);
     let mut publishes = Publishes::open(&mut fleet, plan, vec![CHANNEL.to_owned()], members)?;
     let stalled = publishes.last_member().context("no members")?;
@@ -53,12 +53,7 @@ pub(super) fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-fn window(
-    fleet: &mut Fleet,
-    publishes: &mut Publishes,
-    pace: Pace,
-    plan: &Plan,
-) -> Result<Histogram> {
+fn window(fleet: &mut Fleet, publishes: &mut Publishes, pace: Pace, plan: &Plan) -> Result<Histogram> {
     publishes.latencies = Histogram::default();
     drive(fleet, publishes, pace, plan.window)?;
     Ok(std::mem::take(&mut publishes.latencies))
