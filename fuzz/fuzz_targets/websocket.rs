@@ -18,11 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let deflate = match choice >> 1 & 3 {
         0 => None,
         1 => Some(Deflate::default()),
-        _ => Some(Deflate {
-            server_no_context_takeover: true,
-            client_no_context_takeover: true,
-            ..Deflate::default()
-        }),
+        _ => Some(Deflate { server_no_context_takeover: true, client_no_context_takeover: true, ..Deflate::default() }),
     };
     // One for both runs, as a worker has one for all its connections.
     let mut inflater = Inflater::new();
