@@ -12,7 +12,10 @@ mod credentials;
 mod failure;
 mod init;
 mod logs;
+mod publish;
 mod serve;
+mod subscribe;
+mod settings;
 mod token;
 
 /// Gives memory back after clients leave; see `.cargo/config.toml` for how soon.
@@ -39,6 +42,8 @@ enum Command {
     Init(init::InitArgs),
     Check(check::CheckArgs),
     Token(token::TokenArgs),
+    Publish(publish::PublishArgs),
+    Subscribe(subscribe::SubscribeArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +67,7 @@ fn run(cli: Cli) -> Result<(), failure::Failure> {
         Command::Init(args) => init::run(args),
         Command::Check(args) => check::run(args),
         Command::Token(args) => token::run(args),
+        Command::Publish(args) => publish::run(args),
+        Command::Subscribe(args) => subscribe::run(args),
     }
 }

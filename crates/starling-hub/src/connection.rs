@@ -56,11 +56,16 @@ pub struct Grants {
     pub subscribe: Vec<Pattern>,
     /// Channels that it may publish to where the rules ask for a grant.
     pub publish: Vec<Pattern>,
-    /// When it was issued, in Unix seconds.
+    /// When it was issued, in Unix milliseconds.
     pub issued_at: Option<u64>,
 }
 
 impl Identity {
+    /// The same connection before anybody knows whose it is.
+    pub fn anonymous(&self) -> Self {
+        Self { user: None, grants: None, ..self.clone() }
+    }
+
     /// The same, for an application.
     pub fn caller(&self) -> Caller {
         Caller {
@@ -110,6 +115,11 @@ impl<T> Connection<T> {
     /// Why it is being closed, if it is: nothing more is received from it, and it ends when its outbox is empty.
     pub fn closing(&self) -> Option<CloseReason> {
         self.closing
+    }
+
+    /// Whether nothing is queued behind what waits for the socket, and no log is being read.
+    pub fn is_at_rest(&self) -> bool {
+        self.catching == 0 && !self.outbox.is_slow()
     }
 
     /// How many channels it is a member of, its user channel not counted.

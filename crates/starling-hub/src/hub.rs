@@ -109,6 +109,11 @@ impl Hub {
         &self.engine
     }
 
+    /// The user's code, if there is any.
+    pub fn application(&self) -> Option<&Arc<dyn Application>> {
+        self.application.as_ref()
+    }
+
     /// Numbers for the operator.
     pub fn counters(&self) -> &Counters {
         &self.counters

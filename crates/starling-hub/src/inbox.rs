@@ -54,6 +54,11 @@ impl Inbox {
         }
     }
 
+    /// The worker is awake and will call [`Inbox::take`] before it sleeps: until then nobody needs to wake it.
+    pub fn hold(&self) {
+        self.woken.store(true, Ordering::Release);
+    }
+
     /// Swaps all letters into `into`, which must be empty.
     pub fn take(&self, into: &mut Vec<Letter>) {
         // Cleared first: a letter posted after this line wakes again, one posted before it is taken below.

@@ -76,6 +76,11 @@ impl Outbox {
         self.first.is_none() && self.slow.is_none()
     }
 
+    /// Whether messages are queued behind what waits for the socket.
+    pub fn is_slow(&self) -> bool {
+        self.slow.is_some()
+    }
+
     /// Whether `len` more bytes of messages may go straight to the socket.
     pub(crate) fn has_room(&self, len: usize, limits: &Backpressure) -> bool {
         self.slow.is_none() && self.wire_bytes + len <= limits.high_water

@@ -578,6 +578,13 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
+    /// Has [`Shard::take_dirty`] name the connection, because something was put into its outbox from outside.
+    pub fn touch_connection(&mut self, slot: Slot) {
+        if self.get(slot).is_some() {
+            self.mark_dirty(slot.index);
+        }
+    }
+
     /// The wire form that a connection gets its channels' messages in.
     pub fn form_of(&self, slot: Slot) -> Option<Form> {
         self.get(slot).map(|connection| connection.form)

@@ -27,7 +27,7 @@ impl<T: Endpoint> Shard<T> {
                         .get(slot)
                         .and_then(|connection| connection.identity.grants.as_ref());
                     let issued_at = grants.and_then(|grants| grants.issued_at);
-                    if issued_at.is_none_or(|issued_at| issued_at < before) {
+                    if issued_at.is_none_or(|issued_at| issued_at < before.saturating_mul(1000)) {
                         self.expel(slot, "the token was revoked", now);
                     }
                 }

@@ -23,8 +23,8 @@ pub struct AppKeys {
     pub jwt: Vec<KeySource>,
     /// Required `iss` of user tokens, for sources that do not name their own. Default: any.
     pub issuer: Option<String>,
-    /// Required member of `aud`, for sources that do not name their own. Default: any.
-    pub audience: Option<String>,
+    /// Required member of `aud`, for sources that do not name their own. Default empty: any.
+    pub audience: Vec<String>,
 }
 
 impl AppKeys {
@@ -36,7 +36,7 @@ impl AppKeys {
             secret: secret.into(),
             jwt: Vec::new(),
             issuer: None,
-            audience: None,
+            audience: Vec::new(),
         }
     }
 
@@ -65,8 +65,8 @@ pub struct KeySource {
     pub material: KeyMaterial,
     /// Required `iss` of tokens signed by these keys. Default: the app's.
     pub issuer: Option<String>,
-    /// Required member of `aud` of tokens signed by these keys. Default: the app's.
-    pub audience: Option<String>,
+    /// Of these one must be in the `aud` of tokens signed by these keys. Default: the app's.
+    pub audience: Vec<String>,
 }
 
 impl From<KeyMaterial> for KeySource {
@@ -74,7 +74,7 @@ impl From<KeyMaterial> for KeySource {
         Self {
             material,
             issuer: None,
-            audience: None,
+            audience: Vec::new(),
         }
     }
 }

@@ -41,7 +41,7 @@ struct App {
 struct Source {
     keys: Keys,
     issuer: Option<String>,
-    audience: Option<String>,
+    audience: Vec<String>,
 }
 
 enum Keys {
@@ -232,11 +232,11 @@ impl Source {
             KeyMaterial::JwksUrl { url } => Keys::Remote(remote(url, remotes)?),
         };
         let issuer = source.issuer.as_ref().or(app.issuer.as_ref());
-        let audience = source.audience.as_ref().or(app.audience.as_ref());
+        let audience = if source.audience.is_empty() { &app.audience } else { &source.audience };
         Ok(Self {
             keys,
             issuer: issuer.cloned(),
-            audience: audience.cloned(),
+            audience: audience.clone(),
         })
     }
 
@@ -283,9 +283,9 @@ impl Source {
             return Err(TokenError::Issuer);
         }
         match (&self.audience, &payload.aud) {
-            (None, _) => Ok(()),
-            (Some(audience), Some(aud)) if aud.names(audience) => Ok(()),
-            (Some(_), _) => Err(TokenError::Audience),
+            (wanted, _) if wanted.is_empty() => Ok(()),
+            (wanted, Some(aud)) if wanted.iter().any(|one| aud.names(one)) => Ok(()),
+            _ => Err(TokenError::Audience),
         }
     }
 }

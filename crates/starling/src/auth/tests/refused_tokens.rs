@@ -428,7 +428,7 @@ fn pem_contents(pem: &[u8]) -> Vec<u8> {
 fn issuer_and_audience_are_those_of_the_key() {
     let mut app = AppKeys::new("1", "key", "secret");
     app.issuer = Some("https://issuer".into());
-    app.audience = Some("starling".into());
+    app.audience = vec!["starling".into()];
     // The second source has an issuer of its own, and takes the app's audience.
     let mut ec = KeySource::from(EC.source());
     ec.issuer = Some("https://other".into());

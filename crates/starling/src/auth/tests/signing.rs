@@ -197,7 +197,7 @@ fn minted_tokens_carry_every_claim() {
     let token = mint(Algorithm::Hs256, b"secret", &token).unwrap();
     let mut app = AppKeys::new("1", "key", "secret");
     app.issuer = Some("me".into());
-    app.audience = Some("you".into());
+    app.audience = vec!["you".into()];
     let claims = Verifier::new(&[app]).unwrap().verify(&token, NOW).unwrap();
     assert_eq!(claims.info.unwrap().get(), r#"{"name":"Alice"}"#);
     assert_eq!(

@@ -1,0 +1,66 @@
+//! The main and the admin listener's HTTP: which request goes where.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Request, Response, StatusCode};
+use starling_core::Refusal;
+
+use crate::shared::Shared;
+use crate::upgrade::{self, text};
+use crate::api;
+
+/// The body of every response that is not a stream.
+pub(crate) type Body = http_body_util::Full<Bytes>;
+
+/// Answers a request to the main listener, from a peer at this address.
+pub(crate) async fn main<B>(shared: &Arc<Shared>, request: Request<B>, peer: IpAddr) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    let forwarded = text(request.headers(), http::HeaderName::from_static("x-forwarded-for"));
+    let client = shared.live.load().trusted_proxies.client(peer, forwarded);
+    match request.uri().path() {
+        "/ws" => upgrade::native(shared, request, client).await,
+        _ => api::handle(shared, request, client).await,
+    }
+}
+
+/// Answers a request to the admin listener.
+pub(crate) async fn admin<B>(shared: &Arc<Shared>, request: Request<B>, peer: IpAddr) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    api::handle_admin(shared, request, peer).await
+}
+
+/// A refusal as the contract has it: `{"error":{"code","message"}}`.
+pub(crate) fn refusal_response(refusal: &Refusal) -> Response<Body> {
+    let status = StatusCode::from_u16(refusal.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::json!({ "error": { "code": refusal.code, "message": refusal.message } });
+    let mut response = json_response(status, body.to_string().into());
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// A response of JSON text.
+pub(crate) fn json_response(status: StatusCode, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// A response for people.
+pub(crate) fn text_response(status: StatusCode, message: &str) -> Response<Body> {
+    let mut response = Response::new(Body::new(Bytes::from(format!("{message}\n"))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

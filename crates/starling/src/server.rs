@@ -1,0 +1,219 @@
+//! A whole server: start, reload, drain.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use starling_core::Control;
+use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::auth::{AppsError, Authenticator, MemoryLedger};
+use crate::listener::{self, Kind};
+use crate::options::{LiveOptions, Options};
+use crate::shared::{Clock, Parts, Shared, unix_ms};
+use crate::tls::{self, TlsError};
+use crate::worker::{IdleWorker, Order};
+
+/// The server cannot run as configured.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The apps' keys cannot be used.
+    #[error(transparent)]
+    Apps(#[from] AppsError),
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The system gives no thread or no epoll instance.
+    #[error("cannot start a worker: {0}")]
+    Worker(io::Error),
+}
+
+/// A running server. Dropping it leaves it running; [`Server::drain`] ends it.
+pub struct Server {
+    shared: Arc<Shared>,
+    addresses: Vec<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    threads: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Starts a server on the tokio runtime that this is called from.
+    ///
+    /// # Errors
+    /// When it cannot run as configured; nothing is left behind then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let runtime = Handle::current();
+        let auth = Authenticator::new(&options.live.apps, Arc::new(MemoryLedger::new()))?;
+        let tls = options.live.tls.as_ref().map(tls::load).transpose()?;
+        let main = options.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
+        let admin = options.admin_listen.map(listen).transpose()?;
+        let addresses = main.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        let admin_address = admin.as_ref().and_then(|listener| listener.local_addr().ok());
+
+        let workers = (0..worker_count(options.workers))
+            .map(|_| IdleWorker::new())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Worker)?;
+        let spawner = runtime.clone();
+        let window = options.recovery_window;
+        let hub = Hub::new(HubOptions {
+            settings: settings(&options.live),
+            engine: options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window))),
+            application: options.application,
+            inboxes: workers.iter().map(|worker| worker.handle.inbox.clone()).collect(),
+            spawn: Box::new(move |future| _ = spawner.spawn(future)),
+        });
+        auth.watch(&runtime);
+        let shared = Arc::new(Shared::new(Parts {
+            hub,
+            auth,
+            tls: ArcSwapOption::from(tls),
+            live: options.live,
+            workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
+            runtime,
+            dev: options.dev,
+            has_admin_listener: admin.is_some(),
+            clock: Clock::start(),
+        }));
+        record_revocations(&shared);
+        let threads = workers
+            .into_iter()
+            .enumerate()
+            .map(|(index, worker)| worker.start(index, shared.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Worker)?;
+
+        let (stop, stopped) = watch::channel(false);
+        for listener in main {
+            tokio::spawn(listener::run(listener, Kind::Main, shared.clone(), stopped.clone()));
+        }
+        if let Some(listener) = admin {
+            tokio::spawn(listener::run(listener, Kind::Admin, shared.clone(), stopped.clone()));
+        }
+        tokio::spawn(sweep(shared.clone(), stopped));
+        Ok(Self { shared, addresses, admin_address, threads, stop })
+    }
+
+    /// Where the main listener listens; ports that were asked for as 0 are filled in.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where metrics are served, if apart.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Puts other settings in force. No connection is dropped; what is already decided (a membership, an
+    /// authentication) stays.
+    ///
+    /// # Errors
+    /// When the apps' keys or the certificate cannot be used; everything stays as it was then.
+    pub fn reload(&self, live: LiveOptions) -> Result<(), StartError> {
+        let tls = live.tls.as_ref().map(tls::load).transpose()?;
+        self.shared.auth.replace(&live.apps)?;
+        self.shared.tls.store(tls);
+        self.shared.hub.reconfigure(settings(&live));
+        self.shared.live.store(Arc::new(live));
+        Ok(())
+    }
+
+    /// Ends the server: `/readyz` says 503, every client is told to go and closed, paced, within the configured
+    /// `shutdown_grace`; then the listeners close. Returns when everything is gone.
+    ///
+    /// Not cancel-safe: the drain goes on, but nobody waits for the threads.
+    pub async fn drain(self) {
+        let grace = self.shared.live.load().shutdown_grace;
+        self.shared.begin_drain();
+        for worker in &self.shared.workers {
+            worker.order(Order::Drain { within: grace });
+        }
+        let deadline = Instant::now() + grace;
+        while self.shared.connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.finish().await;
+    }
+
+    /// Ends the server at once: connections are cut.
+    pub async fn stop(self) {
+        self.shared.begin_drain();
+        self.finish().await;
+    }
+
+    async fn finish(self) {
+        // Nobody is left to receive it when all tasks have ended.
+        let _ = self.stop.send(true);
+        for worker in &self.shared.workers {
+            worker.order(Order::Stop);
+        }
+        let threads = self.threads;
+        let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).all(|r| r.is_ok()));
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a worker had panicked");
+        }
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
+    listener::bind(address).map_err(|error| StartError::Listen { address, error })
+}
+
+fn settings(live: &LiveOptions) -> Settings {
+    Settings { rules: live.rules.clone(), limits: live.limits.clone(), backpressure: live.backpressure.clone() }
+}
+
+fn worker_count(configured: usize) -> usize {
+    match configured {
+        0 => std::thread::available_parallelism().map_or(1, usize::from).min(64),
+        count => count.min(64),
+    }
+}
+
+/// Revocations reach every node as controls, and are recorded there.
+fn record_revocations(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    shared.hub.on_control(move |app, control| {
+        let Some(shared) = weak.upgrade() else { return };
+        if let Control::Revoke { user, before } = control {
+            let before = before.saturating_mul(1000);
+            if shared.auth.revocations().revoke(app.as_str(), user.as_str(), before, unix_ms()).is_err() {
+                tracing::warn!(%app, "too many revocations: the oldest now hold for every user of the app");
+            }
+        }
+    });
+}
+
+/// Forgets what has expired, about once a second.
+async fn sweep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
+    let mut interval = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = listener::stopped(&mut stop) => return,
+        }
+        let now = shared.clock.now();
+        shared.hub.sweep(now);
+        shared.gate.sweep(now);
+    }
+}

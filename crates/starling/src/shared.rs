@@ -1,0 +1,99 @@
+//! What all parts of a running server hold on to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use rustls::ServerConfig;
+use starling_hub::{Hub, Now};
+use tokio::runtime::Handle;
+
+use crate::auth::Authenticator;
+use crate::gate::Gate;
+use crate::options::LiveOptions;
+use crate::worker::WorkerHandle;
+
+/// A running server.
+pub(crate) struct Shared {
+    pub hub: Arc<Hub>,
+    pub auth: Authenticator,
+    /// The main listener's certificate; none: plain HTTP.
+    pub tls: ArcSwapOption<ServerConfig>,
+    pub live: ArcSwap<LiveOptions>,
+    pub gate: Gate,
+    pub workers: Vec<WorkerHandle>,
+    pub runtime: Handle,
+    /// The demo page is served, and the metrics without credentials.
+    pub dev: bool,
+    /// Metrics and the dashboard have a listener of their own.
+    pub has_admin_listener: bool,
+    pub clock: Clock,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { hub, auth, tls, live, workers, runtime, dev, has_admin_listener, clock } = parts;
+        Self {
+            hub,
+            auth,
+            tls,
+            live: ArcSwap::from_pointee(live),
+            gate: Gate::default(),
+            workers,
+            runtime,
+            dev,
+            has_admin_listener,
+            clock,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether new work is welcome: not draining, and the engine takes publishes.
+    pub fn is_ready(&self) -> bool {
+        !self.is_draining() && self.hub.engine().is_up()
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What [`Shared::new`] takes.
+pub(crate) struct Parts {
+    pub hub: Arc<Hub>,
+    pub auth: Authenticator,
+    pub tls: ArcSwapOption<ServerConfig>,
+    pub live: LiveOptions,
+    pub workers: Vec<WorkerHandle>,
+    pub runtime: Handle,
+    pub dev: bool,
+    pub has_admin_listener: bool,
+    pub clock: Clock,
+}
+
+/// The server's clock: all its threads count from the same start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    pub fn now(&self) -> Now {
+        Now { micros: self.start.elapsed().as_micros() as u64, unix_ms: unix_ms() }
+    }
+}
+
+/// The time of day, in Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

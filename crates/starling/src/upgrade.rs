@@ -1,0 +1,322 @@
+//! From an HTTP request to a WebSocket connection on a worker.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use starling_core::{Admission, AppId, ErrorCode, Refusal};
+use starling_hub::Identity;
+use starling_proto::native::{self, Encoding, NativeSession};
+use starling_proto::websocket::{Deflate, handshake};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use crate::auth::{Authenticator, Claims, Offer, Proof, TokenCode};
+use crate::gate::{Full, Permit};
+use crate::http::{Body, refusal_response, text_response};
+use crate::options::LiveOptions;
+use crate::shared::{Shared, unix_ms};
+use crate::worker::{Newcomer, identified, new_connection_id, renamed};
+
+/// A WebSocket handshake that can be answered with 101.
+struct Handshake {
+    accept: String,
+    deflate: Option<(Deflate, String)>,
+}
+
+/// Whether a request asks for a WebSocket.
+pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
+    has_token(request.headers(), header::UPGRADE, "websocket")
+}
+
+/// Answers a request for `/ws`: with 101 and a connection on a worker, or with a reason why not.
+pub(crate) async fn native<B>(shared: &Arc<Shared>, mut request: Request<B>, client: IpAddr) -> Response<Body> {
+    match accept(shared, &mut request, client).await {
+        Ok(response) => response,
+        Err(response) => *response,
+    }
+}
+
+async fn accept<B>(
+    shared: &Arc<Shared>,
+    request: &mut Request<B>,
+    client: IpAddr,
+) -> Result<Response<Body>, Box<Response<Body>>> {
+    let live = shared.live.load_full();
+    let handshake = check(request, &live)?;
+    check_origin(&live, request.headers())?;
+    if shared.is_draining() {
+        return Err(busy(Full::Node));
+    }
+    let permit = shared.gate.enter(client, &live, shared.clock.now()).map_err(busy)?;
+    let encoding = encoding(request.headers());
+    let credentials = credentials(shared, &live, request).await?;
+    let protocol = encoding.unwrap_or(Encoding::Json);
+    let newcomer = admit(shared, &live, credentials).await?;
+    let mut response = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, handshake.accept);
+    if let Some(encoding) = encoding {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, encoding.subprotocol());
+    }
+    if let Some((_, parameters)) = &handshake.deflate {
+        response = response.header(header::SEC_WEBSOCKET_EXTENSIONS, parameters);
+    }
+    let response = response.body(Body::default()).expect("all of these are valid header values");
+    let upgrade = hyper::upgrade::on(request);
+    let deflate = handshake.deflate.map(|(deflate, _)| deflate);
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => hand_over(&shared, upgraded, newcomer, protocol, deflate, permit),
+            Err(error) => tracing::debug!(%error, "a client went away during the upgrade"),
+        }
+    });
+    Ok(response)
+}
+
+/// Who a newcomer is, and what is to happen once it is in.
+struct Admitted {
+    identity: Identity,
+    expires_at: Option<u64>,
+    admitted: bool,
+    admission: Admission,
+}
+
+/// Checks the opening handshake (RFC 6455 section 4.2.1).
+fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<Handshake, Box<Response<Body>>> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return Err(Box::new(response));
+    }
+    if !is_upgrade(request) || !has_token(headers, header::CONNECTION, "upgrade") {
+        let mut response = text_response(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint");
+        response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        return Err(Box::new(response));
+    }
+    if text(headers, header::SEC_WEBSOCKET_VERSION) != Some(handshake::VERSION) {
+        let mut response = text_response(StatusCode::UPGRADE_REQUIRED, "WebSocket version 13 is spoken here");
+        let version = HeaderValue::from_static(handshake::VERSION);
+        response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, version);
+        return Err(Box::new(response));
+    }
+    let key = text(headers, header::SEC_WEBSOCKET_KEY).filter(|key| handshake::is_valid_key(key));
+    let Some(key) = key else {
+        return Err(Box::new(text_response(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is 16 bytes in base64")));
+    };
+    let offers = joined(headers, header::SEC_WEBSOCKET_EXTENSIONS);
+    let deflate = offers.filter(|_| live.compression).and_then(|offers| handshake::negotiate(&offers));
+    Ok(Handshake { accept: handshake::accept_key(key), deflate })
+}
+
+/// Whether the page that the request comes from may use this server.
+pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+    if live.origins.check(text(headers, header::ORIGIN)).is_allowed() {
+        return Ok(());
+    }
+    let refusal = Refusal::new(ErrorCode::Forbidden, "this origin is not allowed");
+    Err(Box::new(refusal_response(&refusal)))
+}
+
+/// The user that the request itself vouches for, if it does.
+async fn credentials<B>(
+    shared: &Shared,
+    live: &LiveOptions,
+    request: &Request<B>,
+) -> Result<Option<Claims>, Box<Response<Body>>> {
+    let headers = request.headers();
+    let query = request.uri().query().unwrap_or_default();
+    let (ticket, token) = (parameter(query, "ticket"), parameter(query, "token"));
+    let subprotocols = joined(headers, header::SEC_WEBSOCKET_PROTOCOL);
+    let offer = Offer {
+        authorization: text(headers, header::AUTHORIZATION),
+        subprotocols: subprotocols.as_deref(),
+        ticket: ticket.as_deref(),
+        token: token.as_deref(),
+    };
+    match offer.upgrade_proof(&live.auth) {
+        Some(proof) => identify(&shared.auth, proof).await.map(Some).map_err(|refusal| {
+            Box::new(refusal_response(&refusal))
+        }),
+        None => Ok(None),
+    }
+}
+
+/// Whom a proof stands for.
+pub(crate) async fn identify(auth: &Authenticator, proof: Proof<'_>) -> Result<Claims, Refusal> {
+    let (code, message) = match proof {
+        Proof::Token(token) => match auth.verify_fresh(token, unix_ms()).await {
+            Ok(claims) => return Ok(claims),
+            Err(error) => (error.code(), error.to_string()),
+        },
+        Proof::Ticket(ticket) => match auth.redeem(ticket, unix_ms()).await {
+            Ok(claims) => return Ok(claims),
+            Err(error) => (error.code(), error.to_string()),
+        },
+    };
+    let code = match code {
+        TokenCode::Expired => ErrorCode::TokenExpired,
+        TokenCode::Invalid => ErrorCode::TokenInvalid,
+    };
+    Err(Refusal::new(code, message))
+}
+
+/// Asks the application, and puts together who comes in.
+async fn admit(
+    shared: &Shared,
+    live: &LiveOptions,
+    claims: Option<Claims>,
+) -> Result<Admitted, Box<Response<Body>>> {
+    use crate::auth::AuthWhen;
+    let default_app = live.apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(app.id.as_str()));
+    let mut identity = Identity {
+        app: default_app,
+        connection: new_connection_id(),
+        protocol: native::PROTOCOL,
+        user: None,
+        grants: None,
+        connected_at: unix_ms(),
+    };
+    let admitted = claims.is_some() || live.auth.anonymous;
+    if !admitted && live.auth.when == AuthWhen::Upgrade {
+        let refusal = Refusal::new(ErrorCode::AuthRequired, "a token is required");
+        return Err(Box::new(refusal_response(&refusal)));
+    }
+    let expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
+    if let Some(claims) = &claims {
+        identity = identified(&identity, claims);
+    }
+    let mut admission = Admission::default();
+    if admitted && let Some(application) = shared.hub.application() {
+        let asked = application.connect(&identity.caller()).wait().await;
+        admission = asked.map_err(|refusal| {
+            let mut response = refusal_response(&refusal);
+            *response.status_mut() = StatusCode::FORBIDDEN;
+            Box::new(response)
+        })?;
+        if let Some((user, info)) = admission.user.take() {
+            identity = renamed(identity, user, info);
+        }
+    }
+    Ok(Admitted { identity, expires_at, admitted, admission })
+}
+
+/// Takes the socket out of hyper's hands and gives it to a worker.
+fn hand_over(
+    shared: &Shared,
+    upgraded: Upgraded,
+    newcomer: Admitted,
+    encoding: Encoding,
+    deflate: Option<Deflate>,
+    permit: Permit,
+) {
+    let (stream, tls, read_ahead) = match take_apart(upgraded) {
+        Ok(parts) => parts,
+        Err(error) => return tracing::warn!(%error, "an upgraded connection could not be taken over"),
+    };
+    shared.assign(Newcomer {
+        stream,
+        tls,
+        read_ahead,
+        session: Box::new(NativeSession::new(encoding)),
+        deflate,
+        identity: newcomer.identity,
+        expires_at: newcomer.expires_at,
+        admitted: newcomer.admitted,
+        effects: newcomer.admission.effects,
+        permit,
+    });
+}
+
+type Parts = (std::net::TcpStream, Option<rustls::ServerConnection>, Bytes);
+
+fn take_apart(upgraded: Upgraded) -> std::io::Result<Parts> {
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((parts.io.into_inner().into_std()?, None, copied(&parts.read_buf))),
+        Err(upgraded) => upgraded,
+    };
+    match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
+        Ok(parts) => {
+            let (stream, tls) = parts.io.into_inner().into_inner();
+            Ok((stream.into_std()?, Some(tls), copied(&parts.read_buf)))
+        }
+        Err(_) => Err(std::io::Error::other("neither a TCP nor a TLS stream")),
+    }
+}
+
+/// A copy, because the original keeps hyper's whole read buffer alive.
+fn copied(bytes: &Bytes) -> Bytes {
+    if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) }
+}
+
+/// The encoding that the client asks for by its subprotocol, the first that is known.
+fn encoding(headers: &HeaderMap) -> Option<Encoding> {
+    let offered = joined(headers, header::SEC_WEBSOCKET_PROTOCOL)?;
+    offered.split(',').find_map(|name| Encoding::from_subprotocol(name.trim()))
+}
+
+/// The answer where there is no room.
+pub(crate) fn busy(full: Full) -> Box<Response<Body>> {
+    let (status, message) = match full {
+        Full::Node => (StatusCode::SERVICE_UNAVAILABLE, "no more connections are taken now"),
+        Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address"),
+        Full::Rate => (StatusCode::TOO_MANY_REQUESTS, "too many new connections from this address"),
+    };
+    let mut response = text_response(status, message);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Box::new(response)
+}
+
+/// A header's value, if it is text.
+pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// A list header's lines as one (RFC 9110 section 5.3).
+fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
+}
+
+/// Whether a list header has a token, in any case.
+fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|entry| entry.trim().eq_ignore_ascii_case(token))
+}
+
+/// A query parameter, decoded; the first of its name.
+pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
+    query.split('&').find_map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = || percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned();
+        (key == name).then(decoded)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        assert_eq!(parameter("a=1&ticket=x%2By+z&ticket=2", "ticket").as_deref(), Some("x+y z"));
+        assert_eq!(parameter("tickets=1", "ticket"), None);
+    }
+
+    #[test]
+    fn the_first_known_subprotocol_is_spoken() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, "bearer.a.b, starling.v1.msgpack".parse().unwrap());
+        assert_eq!(encoding(&headers), Some(Encoding::Msgpack));
+    }
+}

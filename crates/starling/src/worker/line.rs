@@ -1,0 +1,153 @@
+//! One WebSocket connection as its worker holds it: socket, frames, session.
+
+use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
+use starling_hub::{Endpoint, Outbox};
+use starling_proto::websocket::{self, Decoder, Opcode};
+use starling_proto::{Action, Opened, OwnedPacket, Packet, Session};
+
+use super::socket::Socket;
+use crate::gate::Permit;
+
+/// A connection's transport and protocol.
+pub(crate) struct Line {
+    pub socket: Socket,
+    pub decoder: Decoder,
+    /// Bytes that were read and not looked at, because a request must be answered first.
+    pub unread: Vec<u8>,
+    /// When it may be looked at again, as the wheel knows it; 0: not scheduled.
+    pub scheduled: u32,
+    /// When something was last heard, in ticks.
+    pub heard: u32,
+    /// When the connection must be authenticated, or closed, in ticks; 0: not bound to.
+    pub deadline: u32,
+    /// When it is cut off because its close took too long, in ticks; 0: it is not closing.
+    pub close_by: u32,
+    /// When its token expires, in Unix milliseconds; 0: never.
+    pub expires_at: u64,
+    pub state: State,
+    /// Whether a heartbeat is unanswered.
+    pub pinged: bool,
+    /// Whether the socket may have more to read than was read.
+    pub readable: bool,
+    /// Whether the client's side of the socket ended, which only reading on tells.
+    pub ended: bool,
+    /// Whether the socket took less than it was given.
+    pub full: bool,
+    /// Whether its credentials are being looked at, and nothing else meanwhile.
+    pub verifying: bool,
+    session: Box<dyn Session + Send>,
+    form: Form,
+    _permit: Permit,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It must say who it is before anything else.
+    AwaitAuth,
+    /// It is in.
+    Open,
+    /// The good-bye is in the outbox; the client's is awaited.
+    Closing,
+    /// The client said good-bye, or its side of the socket ended: what is in the outbox is written, and that is all.
+    Farewell,
+}
+
+/// What a new line is made of.
+pub(crate) struct NewLine {
+    pub socket: Socket,
+    pub decoder: Decoder,
+    pub session: Box<dyn Session + Send>,
+    /// What it gets what members get alike in; the session's form, perhaps deflated.
+    pub form: Form,
+    pub permit: Permit,
+    pub state: State,
+    pub now: u32,
+}
+
+impl Line {
+    pub fn new(new: NewLine) -> Self {
+        Self {
+            socket: new.socket,
+            decoder: new.decoder,
+            unread: Vec::new(),
+            scheduled: 0,
+            heard: new.now,
+            deadline: 0,
+            close_by: 0,
+            expires_at: 0,
+            state: new.state,
+            pinged: false,
+            readable: false,
+            ended: false,
+            full: false,
+            verifying: false,
+            session: new.session,
+            form: new.form,
+            _permit: new.permit,
+        }
+    }
+
+    pub fn open(&mut self, opened: &Opened, out: &mut Outbox) {
+        let mut actions = Vec::new();
+        self.session.open(opened, &mut actions);
+        write(actions, out);
+    }
+
+    /// Hands a packet to the session; what must be done is appended to `actions`.
+    pub fn receive(&mut self, packet: Packet<'_>, actions: &mut Vec<Action>) {
+        self.session.receive(packet, actions);
+    }
+
+    pub fn refuse(&mut self, packet: Packet<'_>, refusal: &Refusal, out: &mut Outbox) {
+        let mut actions = Vec::new();
+        self.session.refuse(packet, refusal, &mut actions);
+        write(actions, out);
+    }
+}
+
+impl Endpoint for Line {
+    fn form(&self) -> Form {
+        self.form
+    }
+
+    fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Outbox) {
+        let mut actions = Vec::new();
+        self.session.answer(tag, reply, &mut actions);
+        write(actions, out);
+    }
+
+    fn notify(&mut self, notice: &Notice, out: &mut Outbox) {
+        let mut actions = Vec::new();
+        self.session.notify(notice, &mut actions);
+        write(actions, out);
+    }
+
+    fn close(&mut self, reason: CloseReason, out: &mut Outbox) {
+        if matches!(self.state, State::AwaitAuth | State::Open) {
+            let closing = self.session.closing(reason);
+            out.push(websocket::close_frame(closing.code, &closing.text));
+            self.state = State::Closing;
+        }
+    }
+}
+
+/// Frames a packet for this transport.
+pub(crate) fn frame(packet: &OwnedPacket) -> bytes::Bytes {
+    match packet {
+        OwnedPacket::Text(text) => websocket::frame(Opcode::Text, text),
+        OwnedPacket::Binary(bytes) => websocket::frame(Opcode::Binary, bytes),
+    }
+}
+
+/// Writes what a session answers or tells. Requests and closes come only from what it receives.
+fn write(actions: Vec<Action>, out: &mut Outbox) {
+    for action in actions {
+        match action {
+            Action::Send(packet) => out.push(frame(&packet)),
+            Action::Request(..) | Action::Close(_) => {
+                unreachable!("a session asks and closes only when it receives")
+            }
+        }
+    }
+}

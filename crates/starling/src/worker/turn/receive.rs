@@ -1,0 +1,221 @@
+//! From the socket to the hub.
+
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+
+use starling_core::{CloseReason, ErrorCode, Notice, Refusal, Reply, Request, Tag};
+use starling_hub::Slot;
+use starling_proto::websocket::{self, CloseCode, Decoder, Event, Opcode, PeerError, Role};
+use starling_proto::{Action, Packet};
+
+use super::super::line::frame;
+use super::{State, Worker, tick};
+
+/// Reads from one socket in one turn; a client that sends more waits for the next.
+const READS_PER_TURN: usize = 4;
+
+impl Worker {
+    /// Reads what is there, until the socket has no more, a request must be waited for, or its turn is over.
+    pub(super) fn read(&mut self, slot: Slot) {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        for round in 0.. {
+            let Some(connection) = self.shard.get_mut(slot) else { break };
+            if connection.is_blocked() || connection.endpoint.verifying || !connection.endpoint.readable {
+                break;
+            }
+            if round == READS_PER_TURN {
+                self.hungry.push(slot);
+                break;
+            }
+            match connection.endpoint.socket.read(&mut scratch) {
+                Ok(0) => {
+                    self.remove(slot, CloseReason::Lost);
+                    break;
+                }
+                Ok(len) => {
+                    let line = &mut connection.endpoint;
+                    line.heard = tick(self.now);
+                    line.pinged = false;
+                    // Sockets tell again when more comes; a short read means that there is no more now. TLS may hold
+                    // more than it gave, and an end of input is only seen by reading on.
+                    if len < scratch.len() && !line.socket.has_read_ahead() && !line.ended {
+                        line.readable = false;
+                    }
+                    self.decode(slot, &mut scratch[..len]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.endpoint.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.remove(slot, CloseReason::Lost);
+                    break;
+                }
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    pub(super) fn feed_hungry(&mut self) {
+        for slot in std::mem::take(&mut self.hungry) {
+            self.read(slot);
+        }
+    }
+
+    /// Looks again at a connection that waited for an answer.
+    pub(super) fn resume(&mut self, slot: Slot) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        if connection.is_blocked() || connection.endpoint.verifying {
+            return;
+        }
+        if !connection.endpoint.unread.is_empty() {
+            let mut unread = std::mem::take(&mut connection.endpoint.unread);
+            self.decode(slot, &mut unread);
+        }
+        let hungry = self.hungry.contains(&slot);
+        if !hungry && self.shard.get(slot).is_some_and(|connection| connection.endpoint.readable) {
+            self.read(slot);
+        }
+    }
+
+    /// Decodes bytes of a connection, and does what they ask for. What comes behind a request that must be waited for
+    /// is kept for later.
+    fn decode(&mut self, slot: Slot, bytes: &mut [u8]) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        // Taken out, because handling what it decodes needs the whole worker.
+        let idle = Decoder::new(Role::Server, 0, None);
+        let mut decoder = std::mem::replace(&mut connection.endpoint.decoder, idle);
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let result = decoder.feed(bytes, &mut inflater, &mut |event| self.handle(slot, event));
+        self.inflater = inflater;
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        connection.endpoint.decoder = decoder;
+        match result {
+            Ok(consumed) if consumed < bytes.len() => connection.endpoint.unread = bytes[consumed..].to_vec(),
+            Ok(_) => {}
+            Err(error) => self.peer_failed(slot, &error),
+        }
+    }
+
+    fn handle(&mut self, slot: Slot, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Text(text) => self.packet(slot, Packet::Text(text)),
+            Event::Binary(bytes) => self.packet(slot, Packet::Binary(bytes)),
+            Event::Ping(payload) => self.pong(slot, payload),
+            Event::Pong(_) => {}
+            Event::Close(code, _) => self.peer_closes(slot, code),
+        }
+        match self.shard.get(slot) {
+            Some(connection) if !connection.is_blocked() && !connection.endpoint.verifying => ControlFlow::Continue(()),
+            _ => ControlFlow::Break(()),
+        }
+    }
+
+    fn is_open(&self, slot: Slot) -> bool {
+        self.shard
+            .get(slot)
+            .is_some_and(|connection| matches!(connection.endpoint.state, State::AwaitAuth | State::Open))
+    }
+
+    /// Pings count as messages: answering them costs as much.
+    fn pong(&mut self, slot: Slot, payload: &[u8]) {
+        if !self.is_open(slot) || !self.shard.admit_message(slot, self.now) {
+            return;
+        }
+        if let Some(connection) = self.shard.get_mut(slot) {
+            connection.outbox.push(websocket::frame(Opcode::Pong, payload));
+            self.shard.touch_connection(slot);
+        }
+    }
+
+    fn packet(&mut self, slot: Slot, packet: Packet<'_>) {
+        if !self.is_open(slot) {
+            return;
+        }
+        if !self.shard.admit_message(slot, self.now) {
+            return self.refuse(slot, packet);
+        }
+        let mut actions = Vec::new();
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        connection.endpoint.receive(packet, &mut actions);
+        for action in actions {
+            match action {
+                Action::Send(packet) => {
+                    if let Some(connection) = self.shard.get_mut(slot) {
+                        connection.outbox.push(frame(&packet));
+                        self.shard.touch_connection(slot);
+                    }
+                }
+                Action::Request(tag, request) => self.request(slot, tag, request),
+                Action::Close(closing) => self.close(slot, closing.reason),
+            }
+        }
+    }
+
+    fn refuse(&mut self, slot: Slot, packet: Packet<'_>) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        if connection.closing().is_some() {
+            return;
+        }
+        let refusal = Refusal::new(ErrorCode::RateLimited, "too many messages; slow down");
+        connection.endpoint.refuse(packet, &refusal, &mut connection.outbox);
+        self.shard.touch_connection(slot);
+    }
+
+    fn request(&mut self, slot: Slot, tag: Tag, request: Request) {
+        let Some(connection) = self.shard.get(slot) else { return };
+        let awaits_auth = connection.endpoint.state == State::AwaitAuth;
+        match request {
+            Request::Authenticate { token } => self.authenticate(slot, tag, token),
+            _ if awaits_auth => {
+                let refusal = Refusal::new(ErrorCode::AuthRequired, "authenticate first");
+                self.answer(slot, &tag, Reply::Refused { refusal, channel: None });
+                self.close(slot, CloseReason::AuthRequired);
+            }
+            request => self.shard.request(slot, tag, request, self.now),
+        }
+    }
+
+    pub(super) fn answer(&mut self, slot: Slot, tag: &Tag, reply: Reply) {
+        if let Some(connection) = self.shard.get_mut(slot) {
+            let starling_hub::Connection { endpoint, outbox, .. } = connection;
+            starling_hub::Endpoint::answer(endpoint, tag, reply, outbox);
+            self.shard.touch_connection(slot);
+        }
+    }
+
+    /// Begins to close, for a reason of ours.
+    pub(super) fn close(&mut self, slot: Slot, reason: CloseReason) {
+        self.shard.close(slot, reason, self.now);
+    }
+
+    /// The client said good-bye: it gets its own code back (RFC 6455 section 5.5.1), and that is all.
+    fn peer_closes(&mut self, slot: Slot, code: Option<CloseCode>) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let line = &mut connection.endpoint;
+        let answered = line.state == State::Closing;
+        line.state = State::Farewell;
+        if !answered {
+            let echo = match code {
+                Some(code) => websocket::close_frame(code, ""),
+                None => websocket::frame(Opcode::Close, &[]),
+            };
+            connection.outbox.push(echo);
+            self.shard.close(slot, CloseReason::Normal, self.now);
+        }
+        self.shard.touch_connection(slot);
+    }
+
+    fn peer_failed(&mut self, slot: Slot, error: &PeerError) {
+        let reason = match error.close_code() {
+            CloseCode::INVALID_PAYLOAD => CloseReason::InvalidText,
+            CloseCode::TOO_LARGE => CloseReason::TooLarge,
+            _ => CloseReason::ProtocolError,
+        };
+        if reason == CloseReason::TooLarge {
+            let message = format!("a message has at most {} bytes", self.live.max_payload);
+            let refusal = Refusal::new(ErrorCode::PayloadTooLarge, message);
+            self.shard.notify(slot, &Notice::Error { refusal });
+        }
+        tracing::debug!(%error, "a client violated the protocol");
+        self.close(slot, reason);
+    }
+}

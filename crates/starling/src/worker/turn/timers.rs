@@ -1,0 +1,98 @@
+//! What happens because time passes.
+
+use std::time::Duration;
+
+use starling_core::{CloseReason, ErrorCode, Notice, Refusal};
+use starling_hub::Slot;
+use starling_proto::websocket::{self, Opcode};
+
+use super::{State, Worker, tick, ticks};
+
+/// How long a close may take: to get what waits to a slow client, and to hear its own good-bye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Worker {
+    pub(super) fn timers(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.due(tick(self.now), &mut due);
+        for (slot, scheduled) in due {
+            let current = self.shard.get_mut(slot).filter(|connection| connection.endpoint.scheduled == scheduled);
+            if let Some(connection) = current {
+                connection.endpoint.scheduled = 0;
+                self.look_at(slot);
+                self.reschedule(slot);
+            }
+        }
+        self.continue_drain();
+        if self.now.micros - self.swept >= 1_000_000 {
+            self.swept = self.now.micros;
+            self.shard.tick(self.now);
+        }
+    }
+
+    /// Does what is due for a connection.
+    fn look_at(&mut self, slot: Slot) {
+        let now = tick(self.now);
+        let interval = ticks(self.live.heartbeat.interval);
+        let timeout = ticks(self.live.heartbeat.timeout);
+        let unix_ms = self.now.unix_ms;
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let line = &mut connection.endpoint;
+        let silence = now - line.heard;
+        match line.state {
+            State::Closing | State::Farewell if line.close_by != 0 && line.close_by <= now => return self.remove(slot, CloseReason::Lost),
+            State::Closing | State::Farewell => return,
+            State::AwaitAuth if line.deadline <= now => {
+                let message = "no authentication in time";
+                return self.end_with(slot, ErrorCode::AuthRequired, message, CloseReason::AuthRequired);
+            }
+            State::AwaitAuth | State::Open => {}
+        }
+        if line.expires_at != 0 && line.expires_at <= unix_ms {
+            return self.end_with(slot, ErrorCode::TokenExpired, "the token has expired", CloseReason::TokenExpired);
+        }
+        if silence >= interval + timeout {
+            // Nobody listens: a close frame is not worth waiting for.
+            return self.remove(slot, CloseReason::HeartbeatTimeout);
+        }
+        if silence >= interval && !line.pinged {
+            line.pinged = true;
+            connection.outbox.push(websocket::frame(Opcode::Ping, &[]));
+            self.shard.touch_connection(slot);
+        }
+    }
+
+    /// An error first, then the close.
+    pub(super) fn end_with(&mut self, slot: Slot, code: ErrorCode, message: &'static str, reason: CloseReason) {
+        self.shard.notify(slot, &Notice::Error { refusal: Refusal::new(code, message) });
+        self.close(slot, reason);
+    }
+
+    /// Has the wheel hand the connection out when something is next due for it.
+    pub(super) fn reschedule(&mut self, slot: Slot) {
+        let now = tick(self.now);
+        let interval = ticks(self.live.heartbeat.interval);
+        let timeout = ticks(self.live.heartbeat.timeout);
+        let unix_ms = self.now.unix_ms;
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let is_closing = connection.closing().is_some();
+        let line = &mut connection.endpoint;
+        let mut next = line.heard + if line.pinged { interval + timeout } else { interval };
+        if is_closing {
+            if line.close_by == 0 {
+                line.close_by = now + ticks(CLOSE_TIMEOUT);
+            }
+            next = line.close_by;
+        } else if line.state == State::AwaitAuth {
+            next = next.min(line.deadline);
+        }
+        if line.expires_at != 0 && !is_closing {
+            let left = Duration::from_millis(line.expires_at.saturating_sub(unix_ms));
+            next = next.min(now + ticks(left));
+        }
+        let next = next.max(now + 1);
+        if line.scheduled == 0 || next < line.scheduled {
+            line.scheduled = self.wheel.schedule(slot, next);
+        }
+    }
+}
