@@ -4,8 +4,8 @@
 //! Rust handlers, and [`RulesOnly`], which leaves everything to the rules.
 
 use crate::{
-    AppId, ChannelName, CloseReason, ConnectionId, Payload, Pending, Protocol, Publish, RawJson,
-    Refusal, Subscribe, UserId,
+    AppId, ChannelName, CloseReason, ConnectionId, Payload, Pending, Protocol, Publish, RawJson, Refusal, Subscribe,
+    UserId,
 };
 
 /// The connection on whose behalf something is asked.
@@ -68,11 +68,7 @@ pub trait Application: Send + Sync + 'static {
     }
 
     /// A connection wants to become a member. Asked after the rules did not refuse it for good.
-    fn subscribe(
-        &self,
-        caller: &Caller,
-        subscribe: &Subscribe,
-    ) -> Pending<Result<Decision, Refusal>> {
+    fn subscribe(&self, caller: &Caller, subscribe: &Subscribe) -> Pending<Result<Decision, Refusal>> {
         let _ = (caller, subscribe);
         Pending::Ready(Ok(Decision::default()))
     }

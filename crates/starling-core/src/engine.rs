@@ -8,8 +8,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::{
-    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position,
-    PresenceChange, PresenceEvent, PresenceSnapshot, UserId,
+    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position, PresenceChange,
+    PresenceEvent, PresenceSnapshot, UserId,
 };
 
 /// A message on its way to the engine.
@@ -201,12 +201,7 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Tells whether this node wants what happens in a channel. Calls are counted: the interest ends when each wish
     /// was taken back. When a wish is answered, everything published after that arrives at the sink.
-    fn interest(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        wanted: bool,
-    ) -> Pending<Result<(), EngineError>>;
+    fn interest(&self, app: &AppId, channel: &ChannelName, wanted: bool) -> Pending<Result<(), EngineError>>;
 
     /// Reads a part of a log, and its head. Creates the log (and so its epoch) if it is not there yet. `now` in Unix
     /// milliseconds, to leave out what has expired.
@@ -220,26 +215,13 @@ pub trait Engine: Send + Sync + 'static {
     ) -> Pending<Result<HistoryPage, EngineError>>;
 
     /// Forgets a log and starts a new epoch, which is returned as the new head.
-    fn clear_history(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-    ) -> Pending<Result<Position, EngineError>>;
+    fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>>;
 
     /// Changes who is present. Entries are leased to this node: they vanish when it does.
-    fn presence(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        change: PresenceChange,
-    ) -> Pending<Result<(), EngineError>>;
+    fn presence(&self, app: &AppId, channel: &ChannelName, change: PresenceChange) -> Pending<Result<(), EngineError>>;
 
     /// Lists who is present.
-    fn members(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-    ) -> Pending<Result<PresenceSnapshot, EngineError>>;
+    fn members(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<PresenceSnapshot, EngineError>>;
 
     /// Makes every node, this one included, do something.
     fn control(&self, app: &AppId, control: Control) -> Pending<Result<(), EngineError>>;

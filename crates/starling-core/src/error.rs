@@ -94,21 +94,12 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal with one of the contract's codes.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code: Cow::Borrowed(code.as_str()),
-            message: message.into(),
-        }
+        Self { code: Cow::Borrowed(code.as_str()), message: message.into() }
     }
 
     /// A refusal with a code of the application's own.
-    pub fn custom(
-        code: impl Into<Cow<'static, str>>,
-        message: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-        }
+    pub fn custom(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: code.into(), message: message.into() }
     }
 
     /// The HTTP status that fits; 403 for a code of the application's own.
@@ -131,12 +122,8 @@ impl fmt::Display for Refusal {
 impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
         match error {
-            EngineError::NoHistory => {
-                Self::new(ErrorCode::NoHistory, "the channel keeps no history")
-            }
-            EngineError::Unavailable(_) => {
-                Self::new(ErrorCode::EngineUnavailable, "the engine is not available")
-            }
+            EngineError::NoHistory => Self::new(ErrorCode::NoHistory, "the channel keeps no history"),
+            EngineError::Unavailable(_) => Self::new(ErrorCode::EngineUnavailable, "the engine is not available"),
         }
     }
 }

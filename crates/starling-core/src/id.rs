@@ -103,11 +103,7 @@ impl ChannelName {
         if text.chars().any(char::is_control) {
             return Err(InvalidChannel::ControlCharacter);
         }
-        if text.starts_with('#')
-            && text
-                .strip_prefix(Self::USER_PREFIX)
-                .is_none_or(str::is_empty)
-        {
+        if text.starts_with('#') && text.strip_prefix(Self::USER_PREFIX).is_none_or(str::is_empty) {
             return Err(InvalidChannel::Reserved);
         }
         Ok(Self(text.into()))

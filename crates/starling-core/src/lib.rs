@@ -20,13 +20,11 @@ mod rules;
 pub use application::{Admission, Application, Caller, Decision, Effects, RulesOnly};
 pub use close::CloseReason;
 pub use engine::{
-    Answer, Control, Engine, EngineError, HistoryPage, HistoryRange, Occupancy, Publication,
-    Published, Query, Sink, Survey,
+    Answer, Control, Engine, EngineError, HistoryPage, HistoryRange, Occupancy, Publication, Published, Query, Sink,
+    Survey,
 };
 pub use error::{ErrorCode, Refusal};
-pub use id::{
-    AppId, ChannelName, ConnectionId, Epoch, InvalidChannel, MessageId, Protocol, UserId,
-};
+pub use id::{AppId, ChannelName, ConnectionId, Epoch, InvalidChannel, MessageId, Protocol, UserId};
 pub use limits::{Backpressure, Heartbeat, Limits};
 pub use message::{DEFAULT_EVENT, Form, Message, Outgoing, Payload, Position, RawJson};
 pub use pattern::{InvalidPattern, Pattern};

@@ -48,11 +48,7 @@ pub struct Backpressure {
 
 impl Default for Backpressure {
     fn default() -> Self {
-        Self {
-            high_water: 64 << 10,
-            queue_messages: 500,
-            queue_bytes: 1 << 20,
-        }
+        Self { high_water: 64 << 10, queue_messages: 500, queue_bytes: 1 << 20 }
     }
 }
 
@@ -67,9 +63,6 @@ pub struct Heartbeat {
 
 impl Default for Heartbeat {
     fn default() -> Self {
-        Self {
-            interval: Duration::from_secs(25),
-            timeout: Duration::from_secs(20),
-        }
+        Self { interval: Duration::from_secs(25), timeout: Duration::from_secs(20) }
     }
 }

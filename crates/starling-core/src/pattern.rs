@@ -68,10 +68,7 @@ impl Pattern {
         if !rest.is_empty() {
             parts.push(Part::Literal(rest.into()));
         }
-        Ok(Self {
-            text: text.into(),
-            parts: parts.into(),
-        })
+        Ok(Self { text: text.into(), parts: parts.into() })
     }
 
     /// Whether `name` matches for a caller with this user id. Without a user, `{user}` matches nothing.
@@ -117,9 +114,7 @@ fn matches_from(parts: &[Part], name: &str, who: Who<'_>) -> bool {
             }
             Some(Part::Literal(text)) => name[at..].starts_with(&**text).then_some(text.len()),
             Some(Part::User) => match who {
-                Who::Caller(user) => user
-                    .filter(|user| name[at..].starts_with(user))
-                    .map(str::len),
+                Who::Caller(user) => user.filter(|user| name[at..].starts_with(user)).map(str::len),
                 Who::Anyone => {
                     // One character here, the rest like a `*`.
                     let first = name[at..].chars().next().map(char::len_utf8);
@@ -171,11 +166,7 @@ mod tests {
             ("日*", "日本", None, true),
         ] {
             let parsed = Pattern::parse(pattern).unwrap();
-            assert_eq!(
-                parsed.matches(name, user),
-                expected,
-                "{pattern} on {name} for {user:?}"
-            );
+            assert_eq!(parsed.matches(name, user), expected, "{pattern} on {name} for {user:?}");
         }
     }
 
@@ -188,10 +179,7 @@ mod tests {
 
     #[test]
     fn unknown_placeholders_are_refused() {
-        assert_eq!(
-            Pattern::parse("a{id}b"),
-            Err(InvalidPattern::UnknownPlaceholder("{id}".into()))
-        );
+        assert_eq!(Pattern::parse("a{id}b"), Err(InvalidPattern::UnknownPlaceholder("{id}".into())));
         assert_eq!(Pattern::parse(""), Err(InvalidPattern::Empty));
     }
 }

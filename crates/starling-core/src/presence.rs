@@ -51,20 +51,15 @@ impl PresenceDiff {
     /// connection cancels out unless somebody already knew the connection, and a later join replaces an earlier one.
     pub fn append(&mut self, later: PresenceDiff) {
         for entry in later.leaves {
-            let joined = self
-                .joins
-                .iter()
-                .position(|known| known.connection == entry.connection);
+            let joined = self.joins.iter().position(|known| known.connection == entry.connection);
             if let Some(index) = joined {
                 self.joins.swap_remove(index);
             }
-            self.leaves
-                .retain(|known| known.connection != entry.connection);
+            self.leaves.retain(|known| known.connection != entry.connection);
             self.leaves.push(entry);
         }
         for entry in later.joins {
-            self.joins
-                .retain(|known| known.connection != entry.connection);
+            self.joins.retain(|known| known.connection != entry.connection);
             self.joins.push(entry);
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
-    ChannelName, ConnectionId, HistoryPage, HistoryRange, MessageId, Payload, Position,
-    PresenceEntry, RawJson, Refusal, UserId,
+    ChannelName, ConnectionId, HistoryPage, HistoryRange, MessageId, Payload, Position, PresenceEntry, RawJson,
+    Refusal, UserId,
 };
 
 /// What a session needs to find its way back when a request is answered: the client's own reference. Opaque to others.

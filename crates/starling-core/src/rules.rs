@@ -105,19 +105,15 @@ impl RuleSet {
 
     /// The rule that decides for this caller.
     pub fn for_caller(&self, app: &AppId, channel: &str, user: Option<&str>) -> Option<&Arc<Rule>> {
-        self.of_app(app)
-            .find(|rule| rule.pattern.matches(channel, user))
+        self.of_app(app).find(|rule| rule.pattern.matches(channel, user))
     }
 
     /// The rule that decides what the channel itself keeps, whoever asks.
     pub fn for_channel(&self, app: &AppId, channel: &str) -> Option<&Arc<Rule>> {
-        self.of_app(app)
-            .find(|rule| rule.pattern.matches_anyone(channel))
+        self.of_app(app).find(|rule| rule.pattern.matches_anyone(channel))
     }
 
     fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Rule>> {
-        self.0
-            .iter()
-            .filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
+        self.0.iter().filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
     }
 }

@@ -25,10 +25,7 @@ pub struct Broadcast {
 impl Broadcast {
     /// Wraps a message; nothing is encoded yet.
     pub fn new(message: Arc<Message>) -> Self {
-        Self {
-            message,
-            forms: Mutex::default(),
-        }
+        Self { message, forms: Mutex::default() }
     }
 
     /// The message in `form`, made by `encoder` if nobody needed it before.

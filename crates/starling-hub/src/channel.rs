@@ -90,23 +90,16 @@ impl Channel {
     }
 
     pub fn delivery(&self) -> Delivery {
-        self.rule
-            .as_ref()
-            .map_or(Delivery::Drop, |rule| rule.delivery)
+        self.rule.as_ref().map_or(Delivery::Drop, |rule| rule.delivery)
     }
 
     pub fn has_presence(&self) -> bool {
-        self.rule
-            .as_ref()
-            .is_some_and(|rule| rule.presence.is_some())
+        self.rule.as_ref().is_some_and(|rule| rule.presence.is_some())
     }
 
     /// Confirmed members.
     pub fn members(&self) -> impl Iterator<Item = u32> {
-        self.live
-            .iter()
-            .copied()
-            .chain(self.catching.iter().map(|catching| catching.connection))
+        self.live.iter().copied().chain(self.catching.iter().map(|catching| catching.connection))
     }
 
     pub fn member_count(&self) -> usize {

@@ -2,8 +2,7 @@
 
 use smallvec::SmallVec;
 use starling_core::{
-    AppId, Caller, CloseReason, ConnectionId, Form, Notice, Pattern, Protocol, RawJson, Reply, Tag,
-    UserId,
+    AppId, Caller, CloseReason, ConnectionId, Form, Notice, Pattern, Protocol, RawJson, Reply, Tag, UserId,
 };
 
 use crate::limits::Bucket;
@@ -124,17 +123,11 @@ impl<T> Connection<T> {
 
     /// How many channels it is a member of, its user channel not counted.
     pub fn subscription_count(&self) -> usize {
-        self.subscriptions
-            .iter()
-            .filter(|subscription| !subscription.implicit)
-            .count()
+        self.subscriptions.iter().filter(|subscription| !subscription.implicit).count()
     }
 
     pub(crate) fn subscription(&mut self, channel: u32) -> Option<&mut Subscription> {
-        let index = self
-            .subscriptions
-            .binary_search_by_key(&channel, |known| known.channel)
-            .ok()?;
+        let index = self.subscriptions.binary_search_by_key(&channel, |known| known.channel).ok()?;
         Some(&mut self.subscriptions[index])
     }
 }

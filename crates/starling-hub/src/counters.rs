@@ -53,10 +53,7 @@ impl<T> Slots<T> {
 
     /// All numbers with their forms.
     pub fn iter(&self) -> impl Iterator<Item = (Form, &T)> {
-        self.0
-            .iter()
-            .enumerate()
-            .map(|(index, value)| (Form(index as u8), value))
+        self.0.iter().enumerate().map(|(index, value)| (Form(index as u8), value))
     }
 }
 
@@ -87,12 +84,7 @@ impl Counters {
 
     /// All apps that were ever counted.
     pub fn all(&self) -> Vec<(AppId, Arc<AppCounters>)> {
-        let mut all: Vec<_> = self
-            .0
-            .read()
-            .iter()
-            .map(|(app, counters)| (app.clone(), counters.clone()))
-            .collect();
+        let mut all: Vec<_> = self.0.read().iter().map(|(app, counters)| (app.clone(), counters.clone())).collect();
         all.sort_by(|(a, _), (b, _)| a.cmp(b));
         all
     }

@@ -8,10 +8,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine,
-    EngineError, ErrorCode, HistoryPage, HistoryRange, Limits, Message, MessageId, Pending,
-    PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule,
-    RuleSet, Sink, UserId,
+    AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine, EngineError, ErrorCode,
+    HistoryPage, HistoryRange, Limits, Message, MessageId, Pending, PresenceEvent, PresenceSnapshot, Publication,
+    Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
 };
 
 use crate::broadcast::Broadcast;
@@ -75,11 +74,8 @@ impl Hub {
     /// With more than 64 inboxes.
     pub fn new(options: HubOptions) -> Arc<Self> {
         assert!(options.inboxes.len() <= 64, "a hub has at most 64 workers");
-        let router = Arc::new(Router {
-            interest: Interest::new(),
-            inboxes: options.inboxes,
-            on_control: OnceLock::new(),
-        });
+        let router =
+            Arc::new(Router { interest: Interest::new(), inboxes: options.inboxes, on_control: OnceLock::new() });
         options.engine.attach(router.clone());
         Arc::new(Self {
             application: options.application,
@@ -138,23 +134,17 @@ impl Hub {
         exclude: Option<ConnectionId>,
         unix_ms: u64,
     ) -> Pending<Result<Published, Refusal>> {
-        let rule = self
-            .settings
-            .load()
-            .rules
-            .for_channel(app, publish.channel.as_str())
-            .cloned();
+        let rule = self.settings.load().rules.for_channel(app, publish.channel.as_str()).cloned();
         if rule.is_none() && publish.channel.user().is_none() {
             return Pending::Ready(Err(no_rule()));
         }
         let counters = self.counters.of(app);
-        self.publish_as(app, publish, None, exclude, rule.as_deref(), unix_ms)
-            .map(move |result| {
-                if result.is_ok() {
-                    counters.published_by_server.fetch_add(1, Ordering::Relaxed);
-                }
-                result.map_err(Refusal::from)
-            })
+        self.publish_as(app, publish, None, exclude, rule.as_deref(), unix_ms).map(move |result| {
+            if result.is_ok() {
+                counters.published_by_server.fetch_add(1, Ordering::Relaxed);
+            }
+            result.map_err(Refusal::from)
+        })
     }
 
     pub(crate) fn publish_as(
@@ -180,14 +170,11 @@ impl Hub {
             exclude,
         };
         let history = rule.and_then(|rule| rule.history);
-        self.engine.publish(Publication {
-            message,
-            history,
-            deduplicate,
-        })
+        self.engine.publish(Publication { message, history, deduplicate })
     }
 
-    /// Reads a channel's log.
+    /// Reads a channel's log. A page ends early when its payloads reach [`MAX_PAGE_BYTES`]; it has at least one
+    /// message if there is one.
     pub fn history(
         &self,
         app: &AppId,
@@ -197,41 +184,25 @@ impl Hub {
     ) -> Pending<Result<HistoryPage, Refusal>> {
         let policy = self.rule(app, channel).and_then(|rule| rule.history);
         match policy {
-            Some(policy) => self
-                .engine
-                .history(app, channel, policy, range, unix_ms)
-                .map(|page| page.map_err(Refusal::from)),
-            None => Pending::Ready(Err(Refusal::new(
-                ErrorCode::NoHistory,
-                "the channel keeps no history",
-            ))),
+            Some(policy) => {
+                let page = self.engine.history(app, channel, policy, range, unix_ms);
+                page.map(move |page| page.map(|page| bounded(page, range)).map_err(Refusal::from))
+            }
+            None => Pending::Ready(Err(Refusal::new(ErrorCode::NoHistory, "the channel keeps no history"))),
         }
     }
 
     /// Lists who is present in a channel.
-    pub fn members(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-    ) -> Pending<Result<PresenceSnapshot, Refusal>> {
-        if self
-            .rule(app, channel)
-            .is_none_or(|rule| rule.presence.is_none())
-        {
+    pub fn members(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<PresenceSnapshot, Refusal>> {
+        if self.rule(app, channel).is_none_or(|rule| rule.presence.is_none()) {
             return Pending::Ready(Err(no_presence()));
         }
-        self.engine
-            .members(app, channel)
-            .map(|members| members.map_err(Refusal::from))
+        self.engine.members(app, channel).map(|members| members.map_err(Refusal::from))
     }
 
     /// The rule that decides what a channel keeps.
     pub fn rule(&self, app: &AppId, channel: &ChannelName) -> Option<Arc<Rule>> {
-        self.settings
-            .load()
-            .rules
-            .for_channel(app, channel.as_str())
-            .cloned()
+        self.settings.load().rules.for_channel(app, channel.as_str()).cloned()
     }
 
     /// Asks every worker of this node; `answer` is called once for each, from its thread.
@@ -242,42 +213,21 @@ impl Hub {
         answer: impl Fn(starling_core::Answer) + Send + Clone + 'static,
     ) {
         for inbox in &self.router.inboxes {
-            inbox.post(Letter::Query(
-                app.clone(),
-                query.clone(),
-                Box::new(answer.clone()),
-            ));
+            inbox.post(Letter::Query(app.clone(), query.clone(), Box::new(answer.clone())));
         }
     }
 
     /// Whether this node's budget for the user and the app has a token left; takes it.
-    pub(crate) fn take_shared_tokens(
-        &self,
-        limits: &Limits,
-        app: &AppId,
-        user: Option<&UserId>,
-        now: Now,
-    ) -> bool {
+    pub(crate) fn take_shared_tokens(&self, limits: &Limits, app: &AppId, user: Option<&UserId>, now: Now) -> bool {
         let rate = limits.per_app_messages_per_second;
-        if rate > 0
-            && !self
-                .apps
-                .lock()
-                .entry(app.clone())
-                .or_default()
-                .take(now, rate, rate)
-        {
+        if rate > 0 && !self.apps.lock().entry(app.clone()).or_default().take(now, rate, rate) {
             return false;
         }
         let rate = limits.per_user_messages_per_second;
         match user {
             Some(user) if rate > 0 => {
                 let key = (app.clone(), user.clone());
-                self.users
-                    .lock()
-                    .entry(key)
-                    .or_default()
-                    .take(now, rate, rate)
+                self.users.lock().entry(key).or_default().take(now, rate, rate)
             }
             _ => true,
         }
@@ -288,11 +238,7 @@ impl Hub {
         let limits = &self.settings.load().limits;
         // A prefix that no user id has keeps these buckets apart from those of the line above.
         let key = (app.clone(), UserId::new(format!("\0{user}")));
-        let taken = self.users.lock().entry(key).or_default().take(
-            now,
-            limits.messages_per_second,
-            limits.burst,
-        );
+        let taken = self.users.lock().entry(key).or_default().take(now, limits.messages_per_second, limits.burst);
         taken && self.take_shared_tokens(limits, app, Some(user), now)
     }
 
@@ -315,6 +261,27 @@ impl Hub {
     }
 }
 
+/// Payload bytes of one page of history: what a client asks for with one small message stays a bounded answer.
+pub const MAX_PAGE_BYTES: usize = 1 << 20;
+
+/// Leaves out what is beyond [`MAX_PAGE_BYTES`], at the end that the reader comes to last.
+fn bounded(mut page: HistoryPage, range: HistoryRange) -> HistoryPage {
+    let mut left = MAX_PAGE_BYTES;
+    let mut fits = |message: &Arc<Message>| {
+        let fits = message.payload.len() <= left || left == MAX_PAGE_BYTES;
+        left = left.saturating_sub(message.payload.len());
+        fits
+    };
+    if range.after.is_some() {
+        let count = page.messages.iter().take_while(|message| fits(message)).count();
+        page.messages.truncate(count);
+    } else {
+        let count = page.messages.iter().rev().take_while(|message| fits(message)).count();
+        page.messages.drain(..page.messages.len() - count);
+    }
+    page
+}
+
 pub(crate) fn no_rule() -> Refusal {
     Refusal::new(ErrorCode::Forbidden, "no channel rule allows this channel")
 }
@@ -331,8 +298,7 @@ impl Sink for Router {
         }
         let broadcast = Arc::new(Broadcast::new(message));
         while workers != 0 {
-            self.inboxes[workers.trailing_zeros() as usize]
-                .post(Letter::Message(broadcast.clone()));
+            self.inboxes[workers.trailing_zeros() as usize].post(Letter::Message(broadcast.clone()));
             workers &= workers - 1;
         }
     }
@@ -375,10 +341,7 @@ impl MessageIds {
     fn new() -> Self {
         let mut random = [0; 5];
         getrandom::fill(&mut random).expect("the system has random numbers");
-        Self {
-            prefix: random.iter().map(|byte| format!("{byte:02x}")).collect(),
-            count: AtomicU64::new(0),
-        }
+        Self { prefix: random.iter().map(|byte| format!("{byte:02x}")).collect(), count: AtomicU64::new(0) }
     }
 
     fn next(&self) -> MessageId {

@@ -9,8 +9,6 @@ use starling_core::{Answer, AppId, Control, PresenceEvent, Query};
 use crate::broadcast::Broadcast;
 use crate::shard::Completion;
 
-// A completion is large and rare; boxing it would cost an allocation for each that a remote engine answers.
-#[allow(clippy::large_enum_variant)]
 /// Something for a worker's shard to handle.
 pub enum Letter {
     /// A message of a channel that it has members of.
@@ -22,7 +20,7 @@ pub enum Letter {
     /// Messages may have been missed.
     Resync,
     /// Something that a connection waited for is there.
-    Completed(Completion),
+    Completed(Box<Completion>),
     /// A question; the answer goes to the function.
     Query(AppId, Query, Box<dyn FnOnce(Answer) + Send>),
 }
@@ -39,11 +37,7 @@ pub struct Inbox {
 impl Inbox {
     /// A box whose worker is woken by `wake`, which may be called from any thread and must not block.
     pub fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self {
-            letters: Mutex::default(),
-            woken: AtomicBool::new(false),
-            wake: Box::new(wake),
-        }
+        Self { letters: Mutex::default(), woken: AtomicBool::new(false), wake: Box::new(wake) }
     }
 
     /// Adds a letter. Letters are read in the order in which they were posted.

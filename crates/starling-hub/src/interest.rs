@@ -41,10 +41,7 @@ pub(crate) struct Interest {
 
 impl Interest {
     pub fn new() -> Self {
-        Self {
-            hasher: RandomState::default(),
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-        }
+        Self { hasher: RandomState::default(), shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
     }
 
     /// Adds a worker, and says whether it is the first.
@@ -89,10 +86,7 @@ mod tests {
     #[test]
     fn first_and_last_are_told() {
         let interest = Interest::new();
-        let key = ChannelKey {
-            app: AppId::from("1"),
-            channel: ChannelName::parse("c").unwrap(),
-        };
+        let key = ChannelKey { app: AppId::from("1"), channel: ChannelName::parse("c").unwrap() };
         assert!(interest.add(&key, 0));
         assert!(!interest.add(&key, 3));
         assert_eq!(interest.workers(&key.app, &key.channel), 0b1001);

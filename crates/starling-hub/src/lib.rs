@@ -21,7 +21,7 @@ mod shard;
 pub use broadcast::{Broadcast, Encoder};
 pub use connection::{Connection, Endpoint, Grants, Identity, Slot};
 pub use counters::{AppCounters, Counters};
-pub use hub::{Hub, HubOptions, Settings};
+pub use hub::{Hub, HubOptions, MAX_PAGE_BYTES, Settings};
 pub use inbox::{Inbox, Letter};
 pub use limits::{Bucket, Now};
 pub use memory::MemoryEngine;

@@ -54,10 +54,7 @@ mod tests {
             assert!(bucket.take(at(start), 10, 3), "token {n} of the burst");
         }
         assert!(!bucket.take(at(start), 10, 3));
-        assert!(
-            !bucket.take(at(start + 99_999), 10, 3),
-            "the next token takes a tenth of a second"
-        );
+        assert!(!bucket.take(at(start + 99_999), 10, 3), "the next token takes a tenth of a second");
         assert!(bucket.take(at(start + 100_000), 10, 3));
         assert!(!bucket.is_full(at(start + 100_000)));
         assert!(bucket.is_full(at(start + 400_000)));

@@ -15,9 +15,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    Answer, AppId, ChannelName, Control, Engine, EngineError, HistoryPage, HistoryPolicy,
-    HistoryRange, Pending, Position, PresenceChange, PresenceEvent, PresenceSnapshot, Publication,
-    Published, Query, Sink,
+    Answer, AppId, ChannelName, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange, Pending,
+    Position, PresenceChange, PresenceEvent, PresenceSnapshot, Publication, Published, Query, Sink,
 };
 
 use crate::interest::{ChannelKey, ChannelRef};
@@ -71,10 +70,7 @@ impl MemoryEngine {
     }
 
     fn sink(&self) -> &dyn Sink {
-        &**self
-            .sink
-            .get()
-            .expect("attach() is called before anything else")
+        &**self.sink.get().expect("attach() is called before anything else")
     }
 
     /// Runs `f` on the channel's state, which is made if need be.
@@ -90,10 +86,7 @@ impl MemoryEngine {
 
 impl From<&ChannelRef<'_>> for ChannelKey {
     fn from(key: &ChannelRef<'_>) -> Self {
-        Self {
-            app: key.app.clone(),
-            channel: key.channel.clone(),
-        }
+        Self { app: key.app.clone(), channel: key.channel.clone() }
     }
 }
 
@@ -103,21 +96,11 @@ impl Engine for MemoryEngine {
     }
 
     fn publish(&self, publication: Publication) -> Pending<Result<Published, EngineError>> {
-        let Publication {
-            mut message,
-            history,
-            deduplicate,
-        } = publication;
+        let Publication { mut message, history, deduplicate } = publication;
         let (app, channel) = (message.app.clone(), message.channel.clone());
         if history.is_none() && !deduplicate {
-            let key = ChannelRef {
-                app: &app,
-                channel: &channel,
-            };
-            let published = Published {
-                id: message.id.clone(),
-                position: None,
-            };
+            let key = ChannelRef { app: &app, channel: &channel };
+            let published = Published { id: message.id.clone(), position: None };
             // Locked all the same: it is what puts messages of this channel into one order for all workers.
             let _shard = self.shard(&key).lock();
             self.sink().message(Arc::new(message));
@@ -130,18 +113,11 @@ impl Engine for MemoryEngine {
             {
                 return published;
             }
-            message.position =
-                history.map(|policy| state.log.get_or_insert_with(Log::create).assign(policy));
-            let published = Published {
-                id: message.id.clone(),
-                position: message.position.clone(),
-            };
+            message.position = history.map(|policy| state.log.get_or_insert_with(Log::create).assign(policy));
+            let published = Published { id: message.id.clone(), position: message.position.clone() };
             if deduplicate {
                 let until = message.ts.saturating_add(self.window.as_millis() as u64);
-                state
-                    .recent
-                    .get_or_insert_default()
-                    .insert(published.clone(), until, message.ts);
+                state.recent.get_or_insert_default().insert(published.clone(), until, message.ts);
             }
             let message = Arc::new(message);
             if let Some(log) = &mut state.log
@@ -175,64 +151,38 @@ impl Engine for MemoryEngine {
         Pending::Ready(Ok(page))
     }
 
-    fn clear_history(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-    ) -> Pending<Result<Position, EngineError>> {
+    fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>> {
         let head = self.with(app, channel, |state| {
             let log = state.log.insert(Log::create());
             let head = log.head();
             // Under the lock: members learn of the new log before its first message arrives.
-            self.sink().control(
-                app,
-                Control::HistoryCleared {
-                    channel: channel.clone(),
-                    head: head.clone(),
-                },
-            );
+            self.sink().control(app, Control::HistoryCleared { channel: channel.clone(), head: head.clone() });
             head
         });
         Pending::Ready(Ok(head))
     }
 
-    fn presence(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-        change: PresenceChange,
-    ) -> Pending<Result<(), EngineError>> {
+    fn presence(&self, app: &AppId, channel: &ChannelName, change: PresenceChange) -> Pending<Result<(), EngineError>> {
         self.with(app, channel, |state| {
             let set = state.presence.get_or_insert_default();
             if let Some(diff) = set.apply(change) {
                 let version = self.presence_version.fetch_add(1, Ordering::Relaxed) + 1;
                 set.version = version;
-                let event = PresenceEvent {
-                    app: app.clone(),
-                    channel: channel.clone(),
-                    version,
-                    diff,
-                };
+                let event = PresenceEvent { app: app.clone(), channel: channel.clone(), version, diff };
                 self.sink().presence(event);
             }
         });
         Pending::Ready(Ok(()))
     }
 
-    fn members(
-        &self,
-        app: &AppId,
-        channel: &ChannelName,
-    ) -> Pending<Result<PresenceSnapshot, EngineError>> {
+    fn members(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<PresenceSnapshot, EngineError>> {
         let key = ChannelRef { app, channel };
         let shard = self.shard(&key).lock();
         let set = shard.get(&key).and_then(|state| state.presence.as_ref());
-        let snapshot = set
-            .map(|set| set.snapshot())
-            .unwrap_or_else(|| PresenceSnapshot {
-                members: Vec::new(),
-                version: self.presence_version.load(Ordering::Relaxed),
-            });
+        let snapshot = set.map(|set| set.snapshot()).unwrap_or_else(|| PresenceSnapshot {
+            members: Vec::new(),
+            version: self.presence_version.load(Ordering::Relaxed),
+        });
         Pending::Ready(Ok(snapshot))
     }
 
@@ -257,11 +207,7 @@ impl Engine for MemoryEngine {
                 if state.log.as_mut().is_some_and(|log| log.expire(now)) {
                     state.log = None;
                 }
-                if state
-                    .recent
-                    .as_mut()
-                    .is_some_and(|recent| recent.expire(now))
-                {
+                if state.recent.as_mut().is_some_and(|recent| recent.expire(now)) {
                     state.recent = None;
                 }
                 if state.presence.as_ref().is_some_and(|set| set.is_empty()) {

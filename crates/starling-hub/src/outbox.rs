@@ -105,10 +105,7 @@ impl Outbox {
         }
         let slow = self.slow.get_or_insert_default();
         if delivery == Delivery::Drop
-            && let Some((_, missed)) = slow
-                .missed
-                .iter_mut()
-                .find(|(channel, _)| *channel == message.channel)
+            && let Some((_, missed)) = slow.missed.iter_mut().find(|(channel, _)| *channel == message.channel)
         {
             *missed += 1;
             return Offered::Dropped;
@@ -145,10 +142,7 @@ impl Outbox {
             if let Some(next) = slow.queue.front_mut() {
                 if next.skipped > 0 {
                     let missed = std::mem::take(&mut next.skipped);
-                    return Some(Notice::Gap {
-                        channel: next.message.channel.clone(),
-                        missed,
-                    });
+                    return Some(Notice::Gap { channel: next.message.channel.clone(), missed });
                 }
                 let next = slow.queue.pop_front()?;
                 slow.bytes -= next.frame.len();
@@ -169,8 +163,7 @@ impl Outbox {
     /// Forgets the messages of one channel that are queued, and what was missed in it.
     pub(crate) fn forget_channel(&mut self, channel: &ChannelName) {
         if let Some(slow) = &mut self.slow {
-            slow.queue
-                .retain(|queued| queued.message.channel != *channel);
+            slow.queue.retain(|queued| queued.message.channel != *channel);
             slow.bytes = slow.queue.iter().map(|queued| queued.frame.len()).sum();
             slow.missed.retain(|(known, _)| known != channel);
         }
@@ -178,21 +171,13 @@ impl Outbox {
 
     /// The single frame that waits, if there is exactly one: one plain write is enough.
     pub fn only(&self) -> Option<&Bytes> {
-        if self.rest.is_empty() {
-            self.first.as_ref()
-        } else {
-            None
-        }
+        if self.rest.is_empty() { self.first.as_ref() } else { None }
     }
 
     /// Fills `slices` with what waits for the socket, in order, and returns how many were filled.
     pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let frames = self.first.iter().chain(&self.rest);
-        slices
-            .iter_mut()
-            .zip(frames)
-            .map(|(slice, frame)| *slice = IoSlice::new(frame))
-            .count()
+        slices.iter_mut().zip(frames).map(|(slice, frame)| *slice = IoSlice::new(frame)).count()
     }
 
     /// `written` bytes from the front are with the socket now.
@@ -223,11 +208,7 @@ impl Slow {
 
     fn push(&mut self, message: &Arc<Message>, frame: Bytes, skipped: u64) {
         self.bytes += frame.len();
-        self.queue.push_back(Queued {
-            message: message.clone(),
-            frame,
-            skipped,
-        });
+        self.queue.push_back(Queued { message: message.clone(), frame, skipped });
     }
 
     /// Removes queued messages that `message` is a newer state of. Returns how many, and how many of the channel's log
@@ -262,11 +243,7 @@ mod tests {
     use super::*;
     use starling_core::{AppId, Epoch, MessageId, Payload, Position, RawJson};
 
-    const LIMITS: Backpressure = Backpressure {
-        high_water: 10,
-        queue_messages: 3,
-        queue_bytes: 100,
-    };
+    const LIMITS: Backpressure = Backpressure { high_water: 10, queue_messages: 3, queue_bytes: 100 };
 
     fn message(offset: u64, key: &str) -> Arc<Message> {
         Arc::new(Message {
@@ -277,10 +254,7 @@ mod tests {
             payload: Payload::Json(RawJson::null()),
             user: None,
             ts: 0,
-            position: Some(Position {
-                epoch: Epoch::from("x"),
-                offset,
-            }),
+            position: Some(Position { epoch: Epoch::from("x"), offset }),
             key: Some(key.into()),
             exclude: None,
         })
@@ -295,12 +269,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             while let Some(frame) = outbox.first.clone() {
-                seen.push(
-                    String::from_utf8(frame.to_vec())
-                        .unwrap()
-                        .trim_start_matches("frame0000")
-                        .to_owned(),
-                );
+                seen.push(String::from_utf8(frame.to_vec()).unwrap().trim_start_matches("frame0000").to_owned());
                 outbox.advance(frame.len());
             }
             match outbox.release(&LIMITS) {
@@ -315,14 +284,7 @@ mod tests {
     fn offer_all(outbox: &mut Outbox, delivery: Delivery, keys: &[&str]) -> Vec<Offered> {
         keys.iter()
             .enumerate()
-            .map(|(n, key)| {
-                outbox.offer(
-                    &message(n as u64 + 1, key),
-                    frame(n as u64 + 1),
-                    delivery,
-                    &LIMITS,
-                )
-            })
+            .map(|(n, key)| outbox.offer(&message(n as u64 + 1, key), frame(n as u64 + 1), delivery, &LIMITS))
             .collect()
     }
 
@@ -331,10 +293,7 @@ mod tests {
         let mut outbox = Outbox::default();
         // Two frames of ten bytes pass the mark of ten, three are queued, the rest is dropped.
         let offered = offer_all(&mut outbox, Delivery::Drop, &["k"; 9]);
-        assert_eq!(
-            offered.iter().filter(|o| **o == Offered::Dropped).count(),
-            4
-        );
+        assert_eq!(offered.iter().filter(|o| **o == Offered::Dropped).count(), 4);
         assert_eq!(drain(&mut outbox), ["1", "2", "3", "4", "5", "gap 4"]);
         assert!(outbox.is_empty());
     }
@@ -342,20 +301,13 @@ mod tests {
     #[test]
     fn reliable_overflows() {
         let mut outbox = Outbox::default();
-        assert_eq!(
-            offer_all(&mut outbox, Delivery::Reliable, &["k"; 6]).last(),
-            Some(&Offered::Overflow)
-        );
+        assert_eq!(offer_all(&mut outbox, Delivery::Reliable, &["k"; 6]).last(), Some(&Offered::Overflow));
     }
 
     #[test]
     fn latest_keeps_the_newest_of_each_key_and_announces_holes_in_the_log() {
         let mut outbox = Outbox::default();
-        let offered = offer_all(
-            &mut outbox,
-            Delivery::Latest,
-            &["a", "a", "a", "b", "a", "b", "b"],
-        );
+        let offered = offer_all(&mut outbox, Delivery::Latest, &["a", "a", "a", "b", "a", "b", "b"]);
         assert_eq!(offered.last(), Some(&Offered::Conflated(1)));
         assert_eq!(drain(&mut outbox), ["1", "2", "gap 2", "5", "gap 1", "7"]);
     }
@@ -363,11 +315,7 @@ mod tests {
     #[test]
     fn latest_with_more_keys_than_room_overflows() {
         let mut outbox = Outbox::default();
-        let offered = offer_all(
-            &mut outbox,
-            Delivery::Latest,
-            &["x", "x", "a", "b", "c", "d"],
-        );
+        let offered = offer_all(&mut outbox, Delivery::Latest, &["x", "x", "a", "b", "c", "d"]);
         assert_eq!(offered.last(), Some(&Offered::Overflow));
     }
 

@@ -21,9 +21,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 use smallvec::SmallVec;
-use starling_core::{
-    ChannelName, CloseReason, ConnectionId, Form, Notice, Pending, PresenceChange, Reply, Tag,
-};
+use starling_core::{ChannelName, CloseReason, ConnectionId, Form, Notice, Pending, PresenceChange, Reply, Tag};
 
 use crate::broadcast::Encoder;
 use crate::channel::Channel;
@@ -82,12 +80,7 @@ impl<T: Endpoint> Shard<T> {
     pub fn open(&mut self, identity: Identity, endpoint: T) -> Slot {
         self.generation = self.generation.wrapping_add(1);
         let form = endpoint.form();
-        self.hub
-            .counters()
-            .of(&identity.app)
-            .connections
-            .of(form)
-            .fetch_add(1, Ordering::Relaxed);
+        self.hub.counters().of(&identity.app).connections.of(form).fetch_add(1, Ordering::Relaxed);
         let id = identity.connection.clone();
         let index = self.connections.insert(Box::new(Connection {
             identity,
@@ -105,10 +98,7 @@ impl<T: Endpoint> Shard<T> {
             closing: None,
         })) as u32;
         self.by_id.insert(id, index);
-        Slot {
-            index,
-            generation: self.generation,
-        }
+        Slot { index, generation: self.generation }
     }
 
     /// Says who a connection is from now on, and lets it have its user's messages.
@@ -118,28 +108,15 @@ impl<T: Endpoint> Shard<T> {
         };
         let form = connection.form;
         let before = std::mem::replace(&mut connection.identity, identity);
-        let (id, app) = (
-            connection.identity.connection.clone(),
-            connection.identity.app.clone(),
-        );
+        let (id, app) = (connection.identity.connection.clone(), connection.identity.app.clone());
         let user = connection.identity.user.clone();
         if before.connection != id {
             self.by_id.remove(&before.connection);
             self.by_id.insert(id, slot.index);
         }
         if before.app != app {
-            self.hub
-                .counters()
-                .of(&before.app)
-                .connections
-                .of(form)
-                .fetch_sub(1, Ordering::Relaxed);
-            self.hub
-                .counters()
-                .of(&app)
-                .connections
-                .of(form)
-                .fetch_add(1, Ordering::Relaxed);
+            self.hub.counters().of(&before.app).connections.of(form).fetch_sub(1, Ordering::Relaxed);
+            self.hub.counters().of(&app).connections.of(form).fetch_add(1, Ordering::Relaxed);
         }
         if let Some(user) = user
             && before.user.as_ref() != Some(&user)
@@ -167,13 +144,7 @@ impl<T: Endpoint> Shard<T> {
 
     /// All connections.
     pub fn slots(&self) -> Vec<Slot> {
-        self.connections
-            .iter()
-            .map(|(index, c)| Slot {
-                index: index as u32,
-                generation: c.generation,
-            })
-            .collect()
+        self.connections.iter().map(|(index, c)| Slot { index: index as u32, generation: c.generation }).collect()
     }
 
     /// How many connections there are.
@@ -207,9 +178,7 @@ impl<T: Endpoint> Shard<T> {
         }
         connection.closing = Some(reason);
         connection.outbox.drop_queue();
-        let Connection {
-            endpoint, outbox, ..
-        } = connection;
+        let Connection { endpoint, outbox, .. } = connection;
         endpoint.close(reason, outbox);
         self.mark_dirty(slot.index);
         self.leave_all(slot.index, now);
@@ -223,10 +192,7 @@ impl<T: Endpoint> Shard<T> {
         let connection = *self.connections.remove(slot.index as usize);
         self.by_id.remove(&connection.identity.connection);
         let counters = self.hub.counters().of(&connection.identity.app);
-        counters
-            .connections
-            .of(connection.form)
-            .fetch_sub(1, Ordering::Relaxed);
+        counters.connections.of(connection.form).fetch_sub(1, Ordering::Relaxed);
         counters.count_close(connection.closing.unwrap_or(reason));
         if self.connections.is_empty() {
             self.give_memory_back();
@@ -244,9 +210,7 @@ impl<T: Endpoint> Shard<T> {
         };
         let limits = &settings.limits;
         let identity = &connection.identity;
-        if connection
-            .bucket
-            .take(now, limits.messages_per_second, limits.burst)
+        if connection.bucket.take(now, limits.messages_per_second, limits.burst)
             && hub.take_shared_tokens(limits, &identity.app, identity.user.as_ref(), now)
         {
             connection.strikes = 0;
@@ -254,10 +218,7 @@ impl<T: Endpoint> Shard<T> {
         }
         connection.strikes += 1;
         let struck_out = connection.strikes > limits.strikes;
-        hub.counters()
-            .of(&identity.app)
-            .rate_limited
-            .fetch_add(1, Ordering::Relaxed);
+        hub.counters().of(&identity.app).rate_limited.fetch_add(1, Ordering::Relaxed);
         if struck_out {
             self.close(slot, CloseReason::TooManyRequests, now);
         }
@@ -286,17 +247,14 @@ impl<T: Endpoint> Shard<T> {
             return false;
         }
         let before = connection.outbox.wire_bytes();
-        let Connection {
-            endpoint, outbox, ..
-        } = connection;
+        let Connection { endpoint, outbox, .. } = connection;
         while let Some(notice) = outbox.release(&settings.backpressure) {
             endpoint.notify(&notice, outbox);
         }
         if connection.catching > 0 && connection.outbox.is_flowing(&settings.backpressure) {
             self.continue_reading(slot, now);
         }
-        self.get(slot)
-            .is_some_and(|connection| connection.outbox.wire_bytes() > before)
+        self.get(slot).is_some_and(|connection| connection.outbox.wire_bytes() > before)
     }
 
     /// Reads the inbox: messages are put aside for [`Shard::deliver`], everything else happens now.
@@ -307,20 +265,14 @@ impl<T: Endpoint> Shard<T> {
         for letter in letters.drain(..) {
             match letter {
                 Letter::Message(broadcast) => {
-                    let key = ChannelRef {
-                        app: &broadcast.message.app,
-                        channel: &broadcast.message.channel,
-                    };
+                    let key = ChannelRef { app: &broadcast.message.app, channel: &broadcast.message.channel };
                     if let Some(&index) = self.by_name.get(&key) {
                         self.channels[index as usize].incoming.push(broadcast);
                         self.touch(index);
                     }
                 }
                 Letter::Presence(event) => {
-                    let key = ChannelRef {
-                        app: &event.app,
-                        channel: &event.channel,
-                    };
+                    let key = ChannelRef { app: &event.app, channel: &event.channel };
                     if let Some(&index) = self.by_name.get(&key) {
                         self.channels[index as usize].presence.push(event);
                         self.touch(index);
@@ -337,7 +289,7 @@ impl<T: Endpoint> Shard<T> {
                 }
                 Letter::Completed(completion) => {
                     self.deliver(now);
-                    self.complete(completion, now);
+                    self.complete(*completion, now);
                 }
                 Letter::Query(app, query, answer) => answer(self.answer_query(&app, &query)),
             }
@@ -378,10 +330,7 @@ impl<T: Endpoint> Shard<T> {
         self.by_name.remove(&channel.key);
         self.hub.interest().remove(&channel.key, self.worker);
         for _ in 0..channel.wishes {
-            let ended = self
-                .hub
-                .engine()
-                .interest(&channel.key.app, &channel.key.channel, false);
+            let ended = self.hub.engine().interest(&channel.key.app, &channel.key.channel, false);
             if let Pending::Later(future) = ended {
                 self.hub.spawn(Box::pin(async move {
                     // An engine that is away has no interest to end.
@@ -402,20 +351,14 @@ impl<T: Endpoint> Shard<T> {
     }
 
     fn slot(&self, index: u32) -> Slot {
-        Slot {
-            index,
-            generation: self.connections[index as usize].generation,
-        }
+        Slot { index, generation: self.connections[index as usize].generation }
     }
 
     fn mark_dirty(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
         if !connection.dirty {
             connection.dirty = true;
-            self.dirty.push(Slot {
-                index,
-                generation: connection.generation,
-            });
+            self.dirty.push(Slot { index, generation: connection.generation });
         }
     }
 
@@ -432,15 +375,9 @@ impl<T: Endpoint> Shard<T> {
         if let Some(&index) = self.by_name.get(&key) {
             return index;
         }
-        let rule = self
-            .settings
-            .rules
-            .for_channel(&key.app, key.channel.as_str())
-            .cloned();
+        let rule = self.settings.rules.for_channel(&key.app, key.channel.as_str()).cloned();
         let counters = self.hub.counters().of(&key.app);
-        let index = self
-            .channels
-            .insert(Channel::new(key.clone(), rule, counters)) as u32;
+        let index = self.channels.insert(Channel::new(key.clone(), rule, counters)) as u32;
         self.hub.interest().add(&key, self.worker);
         self.by_name.insert(key, index);
         index
@@ -462,9 +399,7 @@ impl<T: Endpoint> Shard<T> {
         if connection.closing.is_some() {
             return;
         }
-        let Connection {
-            endpoint, outbox, ..
-        } = connection;
+        let Connection { endpoint, outbox, .. } = connection;
         endpoint.answer(tag, reply, outbox);
         self.mark_dirty(slot.index);
     }
@@ -477,9 +412,7 @@ impl<T: Endpoint> Shard<T> {
         if connection.closing.is_some() {
             return;
         }
-        let Connection {
-            endpoint, outbox, ..
-        } = connection;
+        let Connection { endpoint, outbox, .. } = connection;
         endpoint.notify(notice, outbox);
         self.mark_dirty(slot.index);
     }
@@ -499,24 +432,19 @@ impl<T: Endpoint> Shard<T> {
             // The completion finds the subscription gone, and gives its place up.
             Place::Joining => channel.joining -= 1,
             Place::Catching => {
-                channel
-                    .catching
-                    .retain(|catching| catching.connection != index);
+                channel.catching.retain(|catching| catching.connection != index);
                 self.connections[index as usize].catching -= 1;
             }
             Place::Live(place) => {
                 channel.live.swap_remove(place as usize);
                 if let Some(&moved) = channel.live.get(place as usize)
-                    && let Some(other) =
-                        self.connections[moved as usize].subscription(subscription.channel)
+                    && let Some(other) = self.connections[moved as usize].subscription(subscription.channel)
                 {
                     other.place = Place::Live(place);
                 }
                 if channel.live.is_empty() {
                     channel.live = Vec::new();
-                } else if channel.live.capacity() > 64
-                    && channel.live.len() < channel.live.capacity() / 4
-                {
+                } else if channel.live.capacity() > 64 && channel.live.len() < channel.live.capacity() / 4 {
                     channel.live.shrink_to(channel.live.len() * 2);
                 }
             }
@@ -525,9 +453,7 @@ impl<T: Endpoint> Shard<T> {
             channel.counters.members.fetch_sub(1, Ordering::Relaxed);
         }
         if subscription.watching {
-            channel
-                .watchers
-                .retain(|watcher| watcher.connection != index);
+            channel.watchers.retain(|watcher| watcher.connection != index);
         }
         if subscription.present {
             let key = channel.key.clone();
@@ -538,10 +464,7 @@ impl<T: Endpoint> Shard<T> {
     }
 
     fn leave_presence(&self, key: &ChannelKey, connection: ConnectionId) {
-        let left =
-            self.hub
-                .engine()
-                .presence(&key.app, &key.channel, PresenceChange::Leave(connection));
+        let left = self.hub.engine().presence(&key.app, &key.channel, PresenceChange::Leave(connection));
         if let Pending::Later(future) = left {
             self.hub.spawn(Box::pin(async move {
                 // An engine that is away drops the entry when its lease ends.
@@ -568,11 +491,7 @@ impl<T: Endpoint> Shard<T> {
                 let inbox = self.inbox.clone();
                 self.hub.spawn(Box::pin(async move {
                     let outcome = then(future.await);
-                    inbox.post(Letter::Completed(Completion {
-                        slot,
-                        outcome,
-                        was_blocking: true,
-                    }));
+                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: true })));
                 }));
             }
         }

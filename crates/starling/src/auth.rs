@@ -36,10 +36,7 @@ pub use credentials::{Credentials, CredentialsError, bearer};
 pub use jwks::{JwksError, MAX_JWKS_BYTES, MAX_JWKS_KEYS};
 pub use jws::MAX_TOKEN_BYTES;
 pub use keys::{Algorithm, KeyError, MAX_TRIED_KEYS, UnknownAlgorithm};
-pub use ledger::{
-    ClaimFuture, LEDGER_GRACE_MS, LedgerError, MAX_USED_TICKETS, MemoryLedger, TicketId,
-    TicketLedger,
-};
+pub use ledger::{ClaimFuture, LEDGER_GRACE_MS, LedgerError, MAX_USED_TICKETS, MemoryLedger, TicketId, TicketLedger};
 pub use mint::{MintError, NewToken, mint};
 pub use offer::{AuthPolicy, AuthWhen, BEARER_SUBPROTOCOL, Offer, Proof, subprotocol_token};
 pub use origin::{CorsHeaders, OriginError, OriginVerdict, Origins, PREFLIGHT_MAX_AGE};
@@ -174,17 +171,12 @@ impl Authenticator {
 
     /// Whether the token behind `claims` was revoked since it was verified.
     pub fn is_revoked(&self, claims: &Claims) -> bool {
-        self.revocations
-            .is_revoked(&claims.app, &claims.user, claims.issued_at)
+        self.revocations.is_revoked(&claims.app, &claims.user, claims.issued_at)
     }
 }
 
 impl Apps {
     fn new(verifier: Verifier, apps: &[AppKeys], ledger: &Arc<dyn TicketLedger>) -> Self {
-        Self {
-            verifier,
-            tickets: Tickets::new(apps, ledger.clone()),
-            credentials: Credentials::new(apps),
-        }
+        Self { verifier, tickets: Tickets::new(apps, ledger.clone()), credentials: Credentials::new(apps) }
     }
 }

@@ -8,9 +8,9 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use starling_core::Refusal;
 
+use crate::api;
 use crate::shared::Shared;
 use crate::upgrade::{self, text};
-use crate::api;
 
 /// The body of every response that is not a stream.
 pub(crate) type Body = http_body_util::Full<Bytes>;

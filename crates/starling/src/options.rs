@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use starling_core::{Application, Backpressure, Engine, Heartbeat, Limits, RuleSet};
 
-use crate::auth::{AppKeys, AuthPolicy, Origins};
 use crate::address::Networks;
+use crate::auth::{AppKeys, AuthPolicy, Origins};
 
 /// Everything about a server that an operator chooses.
 ///

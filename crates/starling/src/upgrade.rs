@@ -145,9 +145,9 @@ async fn credentials<B>(
         token: token.as_deref(),
     };
     match offer.upgrade_proof(&live.auth) {
-        Some(proof) => identify(&shared.auth, proof).await.map(Some).map_err(|refusal| {
-            Box::new(refusal_response(&refusal))
-        }),
+        Some(proof) => {
+            identify(&shared.auth, proof).await.map(Some).map_err(|refusal| Box::new(refusal_response(&refusal)))
+        }
         None => Ok(None),
     }
 }
@@ -172,11 +172,7 @@ pub(crate) async fn identify(auth: &Authenticator, proof: Proof<'_>) -> Result<C
 }
 
 /// Asks the application, and puts together who comes in.
-async fn admit(
-    shared: &Shared,
-    live: &LiveOptions,
-    claims: Option<Claims>,
-) -> Result<Admitted, Box<Response<Body>>> {
+async fn admit(shared: &Shared, live: &LiveOptions, claims: Option<Claims>) -> Result<Admitted, Box<Response<Body>>> {
     use crate::auth::AuthWhen;
     let default_app = live.apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(app.id.as_str()));
     let mut identity = Identity {

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use starling_core::{
-    Epoch, HistoryPage, HistoryPolicy, HistoryRange, Message, MessageId, Position, Published,
-};
+use starling_core::{Epoch, HistoryPage, HistoryPolicy, HistoryRange, Message, MessageId, Position, Published};
 
 /// Messages by offset, bounded by size and age.
 pub(super) struct Log {
@@ -24,36 +22,24 @@ impl Log {
     pub fn create() -> Box<Self> {
         let mut random = [0; 6];
         getrandom::fill(&mut random).expect("the system has random numbers");
-        let epoch = random
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<String>();
+        let epoch = random.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         Box::new(Self {
             epoch: Epoch::new(epoch),
             messages: VecDeque::new(),
             top: 0,
-            policy: HistoryPolicy {
-                size: 1,
-                ttl: std::time::Duration::ZERO,
-            },
+            policy: HistoryPolicy { size: 1, ttl: std::time::Duration::ZERO },
             used: 0,
         })
     }
 
     pub fn head(&self) -> Position {
-        Position {
-            epoch: self.epoch.clone(),
-            offset: self.top,
-        }
+        Position { epoch: self.epoch.clone(), offset: self.top }
     }
 
     /// The position of the message that [`Log::append`] takes next.
     pub fn assign(&mut self, policy: HistoryPolicy) -> Position {
         self.policy = policy;
-        Position {
-            epoch: self.epoch.clone(),
-            offset: self.top + 1,
-        }
+        Position { epoch: self.epoch.clone(), offset: self.top + 1 }
     }
 
     pub fn append(&mut self, message: Arc<Message>) {
@@ -75,11 +61,7 @@ impl Log {
             self.messages.pop_front();
         }
         let ttl = self.policy.ttl.as_millis() as u64;
-        while self
-            .messages
-            .front()
-            .is_some_and(|oldest| oldest.ts.saturating_add(ttl) <= now)
-        {
+        while self.messages.front().is_some_and(|oldest| oldest.ts.saturating_add(ttl) <= now) {
             self.messages.pop_front();
         }
         if self.messages.capacity() > 64 && self.messages.len() < self.messages.capacity() / 4 {
@@ -97,32 +79,14 @@ impl Log {
 
     pub fn page(&self, range: HistoryRange) -> HistoryPage {
         let oldest = self.top + 1 - self.messages.len() as u64;
-        let first = range
-            .after
-            .map_or(oldest, |after| after.saturating_add(1).max(oldest));
-        let end = range
-            .before
-            .map_or(self.top + 1, |before| before.min(self.top + 1));
+        let first = range.after.map_or(oldest, |after| after.saturating_add(1).max(oldest));
+        let end = range.before.map_or(self.top + 1, |before| before.min(self.top + 1));
         let available = end.saturating_sub(first) as usize;
         let count = available.min(range.limit);
-        let start = if range.after.is_some() {
-            first
-        } else {
-            end.saturating_sub(count as u64)
-        };
+        let start = if range.after.is_some() { first } else { end.saturating_sub(count as u64) };
         let skip = start.saturating_sub(oldest) as usize;
-        let messages = self
-            .messages
-            .iter()
-            .skip(skip)
-            .take(count)
-            .cloned()
-            .collect();
-        HistoryPage {
-            messages,
-            head: self.head(),
-            oldest,
-        }
+        let messages = self.messages.iter().skip(skip).take(count).cloned().collect();
+        HistoryPage { messages, head: self.head(), oldest }
     }
 }
 
@@ -138,10 +102,7 @@ pub(super) struct Recent {
 
 impl Recent {
     pub fn get(&self, id: &MessageId, now: u64) -> Option<Published> {
-        self.answers
-            .get(id)
-            .filter(|(_, until)| *until > now)
-            .map(|(published, _)| published.clone())
+        self.answers.get(id).filter(|(_, until)| *until > now).map(|(published, _)| published.clone())
     }
 
     pub fn insert(&mut self, published: Published, until: u64, now: u64) {
@@ -150,16 +111,12 @@ impl Recent {
             self.forget_oldest();
         }
         self.order.push_back((published.id.clone(), until));
-        self.answers
-            .insert(published.id.clone(), (published, until));
+        self.answers.insert(published.id.clone(), (published, until));
     }
 
     fn forget_oldest(&mut self) {
         if let Some((id, until)) = self.order.pop_front()
-            && self
-                .answers
-                .get(&id)
-                .is_some_and(|(_, latest)| *latest == until)
+            && self.answers.get(&id).is_some_and(|(_, latest)| *latest == until)
         {
             self.answers.remove(&id);
         }

@@ -20,18 +20,13 @@ impl PresenceSet {
                 self.entries.insert(entry.connection.clone(), entry.clone());
                 diff.joins.push(entry);
             }
-            PresenceChange::Leave(connection) => {
-                diff.leaves.push(self.entries.remove(&connection)?)
-            }
+            PresenceChange::Leave(connection) => diff.leaves.push(self.entries.remove(&connection)?),
         }
         Some(diff)
     }
 
     pub fn snapshot(&self) -> PresenceSnapshot {
-        PresenceSnapshot {
-            members: self.entries.values().cloned().collect(),
-            version: self.version,
-        }
+        PresenceSnapshot { members: self.entries.values().cloned().collect(), version: self.version }
     }
 
     pub fn is_empty(&self) -> bool {

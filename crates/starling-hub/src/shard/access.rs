@@ -29,11 +29,7 @@ impl Verdict {
 }
 
 impl<T: Endpoint> Shard<T> {
-    pub(super) fn may_subscribe(
-        &self,
-        slot: Slot,
-        channel: &ChannelName,
-    ) -> Result<Verdict, Refusal> {
+    pub(super) fn may_subscribe(&self, slot: Slot, channel: &ChannelName) -> Result<Verdict, Refusal> {
         let identity = &self.connections[slot.index as usize].identity;
         if let Some(owner) = channel.user() {
             return match &identity.user {
@@ -41,10 +37,7 @@ impl<T: Endpoint> Shard<T> {
                     ErrorCode::AlreadySubscribed,
                     "a connection receives its own user's channel without subscribing",
                 )),
-                Some(_) => Err(Refusal::new(
-                    ErrorCode::Forbidden,
-                    "this channel belongs to another user",
-                )),
+                Some(_) => Err(Refusal::new(ErrorCode::Forbidden, "this channel belongs to another user")),
                 None => Err(auth_required()),
             };
         }
@@ -52,9 +45,7 @@ impl<T: Endpoint> Shard<T> {
         match rule.subscribe {
             Access::Anyone => Ok(Verdict::Allowed),
             Access::Authenticated if identity.user.is_some() => Ok(Verdict::Allowed),
-            Access::Granted if identity.user.is_some() => {
-                Ok(granted(identity, channel, |grants| &grants.subscribe))
-            }
+            Access::Granted if identity.user.is_some() => Ok(granted(identity, channel, |grants| &grants.subscribe)),
             Access::Authenticated => Err(auth_required()),
             // Without a user there is no token that could grant it, but the application still could.
             Access::Granted if self.hub.application.is_some() => Ok(Verdict::NeedsGrant),
@@ -62,27 +53,17 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    pub(super) fn may_publish(
-        &self,
-        slot: Slot,
-        channel: &ChannelName,
-    ) -> Result<Verdict, Refusal> {
+    pub(super) fn may_publish(&self, slot: Slot, channel: &ChannelName) -> Result<Verdict, Refusal> {
         let connection = &self.connections[slot.index as usize];
         let identity = &connection.identity;
         let rule = self.rule_for(identity, channel)?;
         match rule.publish {
-            PublishAccess::Nobody => Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "clients do not publish here",
-            )),
+            PublishAccess::Nobody => Err(Refusal::new(ErrorCode::Forbidden, "clients do not publish here")),
             PublishAccess::Anyone => Ok(Verdict::Allowed),
             PublishAccess::Authenticated if identity.user.is_some() => Ok(Verdict::Allowed),
             PublishAccess::Authenticated => Err(auth_required()),
             PublishAccess::Members if self.is_member(connection, channel) => Ok(Verdict::Allowed),
-            PublishAccess::Members => Err(Refusal::new(
-                ErrorCode::NotSubscribed,
-                "only members publish here",
-            )),
+            PublishAccess::Members => Err(Refusal::new(ErrorCode::NotSubscribed, "only members publish here")),
             PublishAccess::Granted if identity.user.is_some() => {
                 Ok(granted(identity, channel, |grants| &grants.publish))
             }
@@ -99,32 +80,21 @@ impl<T: Endpoint> Shard<T> {
         }
         match self.may_subscribe(slot, channel)? {
             Verdict::Allowed => Ok(()),
-            Verdict::NeedsGrant => Err(Refusal::new(
-                ErrorCode::Forbidden,
-                "only members read this channel",
-            )),
+            Verdict::NeedsGrant => Err(Refusal::new(ErrorCode::Forbidden, "only members read this channel")),
         }
     }
 
     pub(super) fn is_member(&self, connection: &Connection<T>, channel: &ChannelName) -> bool {
-        let key = ChannelRef {
-            app: &connection.identity.app,
-            channel,
-        };
+        let key = ChannelRef { app: &connection.identity.app, channel };
         self.by_name.get(&key).is_some_and(|index| {
-            let found = connection
-                .subscriptions
-                .binary_search_by_key(index, |known| known.channel);
+            let found = connection.subscriptions.binary_search_by_key(index, |known| known.channel);
             found.is_ok_and(|at| connection.subscriptions[at].place != Place::Joining)
         })
     }
 
     fn rule_for(&self, identity: &Identity, channel: &ChannelName) -> Result<&Rule, Refusal> {
         let user = identity.user.as_ref().map(|user| user.as_str());
-        let rule = self
-            .settings
-            .rules
-            .for_caller(&identity.app, channel.as_str(), user);
+        let rule = self.settings.rules.for_caller(&identity.app, channel.as_str(), user);
         rule.map(|rule| &**rule).ok_or_else(no_rule)
     }
 }
@@ -135,16 +105,11 @@ fn granted(
     list: fn(&crate::Grants) -> &Vec<starling_core::Pattern>,
 ) -> Verdict {
     let user = identity.user.as_ref().map(|user| user.as_str());
-    let by_token = identity.grants.as_deref().is_some_and(|grants| {
-        list(grants)
-            .iter()
-            .any(|pattern| pattern.matches(channel.as_str(), user))
-    });
-    if by_token {
-        Verdict::Allowed
-    } else {
-        Verdict::NeedsGrant
-    }
+    let by_token = identity
+        .grants
+        .as_deref()
+        .is_some_and(|grants| list(grants).iter().any(|pattern| pattern.matches(channel.as_str(), user)));
+    if by_token { Verdict::Allowed } else { Verdict::NeedsGrant }
 }
 
 fn auth_required() -> Refusal {

@@ -13,19 +13,10 @@ impl<T: Endpoint> Shard<T> {
     /// Writes a page of the log to a member that reads it, as far as its socket takes it, and goes on from there.
     pub(super) fn feed(&mut self, slot: Slot, index: u32, page: &HistoryPage, now: Now) {
         let settings = self.settings.clone();
-        let Self {
-            channels,
-            connections,
-            encoder,
-            ..
-        } = self;
+        let Self { channels, connections, encoder, .. } = self;
         let channel = &mut channels[index as usize];
         let connection = &mut connections[slot.index as usize];
-        let Some(catching) = channel
-            .catching
-            .iter_mut()
-            .find(|entry| entry.connection == slot.index)
-        else {
+        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
             return;
         };
         let mut delivered = 0;
@@ -42,39 +33,25 @@ impl<T: Endpoint> Shard<T> {
                 break;
             }
             if message.exclude.as_ref() != Some(&connection.identity.connection) {
-                connection
-                    .outbox
-                    .push(encoder.encode(connection.form, &Outgoing::Message(message)));
+                connection.outbox.push(encoder.encode(connection.form, &Outgoing::Message(message)));
                 delivered += 1;
             }
             catching.position = position.clone();
         }
-        channel
-            .counters
-            .delivered
-            .of(connection.form)
-            .fetch_add(delivered, Ordering::Relaxed);
+        channel.counters.delivered.of(connection.form).fetch_add(delivered, Ordering::Relaxed);
         let is_at_head = catching.position.offset >= page.head.offset;
         catching.step = if full { Step::Socket } else { Step::Page };
         self.mark_dirty(slot.index);
         if full {
             return;
         }
-        if is_at_head {
-            self.meet_cursor(slot, index, now)
-        } else {
-            self.read_on(slot, index, now)
-        }
+        if is_at_head { self.meet_cursor(slot, index, now) } else { self.read_on(slot, index, now) }
     }
 
     /// A member read to the head of the log: it goes live if the live members are there too.
     fn meet_cursor(&mut self, slot: Slot, index: u32, now: Now) {
         let channel = &mut self.channels[index as usize];
-        let Some(at) = channel
-            .catching
-            .iter()
-            .position(|entry| entry.connection == slot.index)
-        else {
+        let Some(at) = channel.catching.iter().position(|entry| entry.connection == slot.index) else {
             return;
         };
         let position = &channel.catching[at].position;
@@ -87,9 +64,7 @@ impl<T: Endpoint> Shard<T> {
                 self.read_on(slot, index, now);
             }
             Some(cursor)
-                if cursor.epoch == position.epoch
-                    && cursor.offset < position.offset
-                    && !channel.live.is_empty() =>
+                if cursor.epoch == position.epoch && cursor.offset < position.offset && !channel.live.is_empty() =>
             {
                 channel.catching[at].step = Step::Cursor;
             }
@@ -104,9 +79,10 @@ impl<T: Endpoint> Shard<T> {
     pub(super) fn promote(&mut self, index: u32) {
         let channel = &self.channels[index as usize];
         let arrived = |channel: &Channel| {
-            channel.catching.iter().position(|entry| {
-                entry.step == Step::Cursor && channel.cursor.as_ref() == Some(&entry.position)
-            })
+            channel
+                .catching
+                .iter()
+                .position(|entry| entry.step == Step::Cursor && channel.cursor.as_ref() == Some(&entry.position))
         };
         let mut next = arrived(channel);
         while let Some(at) = next {
@@ -126,24 +102,13 @@ impl<T: Endpoint> Shard<T> {
         let Some(policy) = channel.history() else {
             return;
         };
-        let Some(catching) = channel
-            .catching
-            .iter_mut()
-            .find(|entry| entry.connection == slot.index)
-        else {
+        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
             return;
         };
         catching.step = Step::Page;
-        let range = HistoryRange {
-            limit: PAGE,
-            before: None,
-            after: Some(catching.position.offset),
-        };
+        let range = HistoryRange { limit: PAGE, before: None, after: Some(catching.position.offset) };
         let key = channel.key.clone();
-        let page = self
-            .hub
-            .engine()
-            .history(&key.app, &key.channel, policy, range, now.unix_ms);
+        let page = self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms);
         self.aside(slot, page, |page| Outcome::Page(key, page), now);
     }
 
@@ -161,11 +126,7 @@ impl<T: Endpoint> Shard<T> {
                 let inbox = self.inbox.clone();
                 self.hub.spawn(Box::pin(async move {
                     let outcome = then(future.await);
-                    inbox.post(Letter::Completed(Completion {
-                        slot,
-                        outcome,
-                        was_blocking: false,
-                    }));
+                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: false })));
                 }));
             }
         }
@@ -186,11 +147,7 @@ impl<T: Endpoint> Shard<T> {
         }
         let channel = &mut self.channels[index as usize];
         let delivery = channel.delivery();
-        let Some(catching) = channel
-            .catching
-            .iter_mut()
-            .find(|entry| entry.connection == slot.index)
-        else {
+        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
             return;
         };
         let page = match page {
@@ -203,13 +160,7 @@ impl<T: Endpoint> Shard<T> {
                 return self.close(slot, CloseReason::SlowConsumer, now);
             }
             catching.position = from;
-            self.notify(
-                slot,
-                &Notice::Gap {
-                    channel: key.channel.clone(),
-                    missed,
-                },
-            );
+            self.notify(slot, &Notice::Gap { channel: key.channel.clone(), missed });
         }
         self.feed(slot, index, &page, now);
     }
@@ -225,16 +176,11 @@ impl<T: Endpoint> Shard<T> {
             .collect();
         for index in reading {
             let channel = &self.channels[index as usize];
-            let waits = |entry: &crate::channel::Catching| {
-                entry.connection == slot.index && entry.step == Step::Socket
-            };
+            let waits = |entry: &crate::channel::Catching| entry.connection == slot.index && entry.step == Step::Socket;
             if channel.catching.iter().any(waits) {
                 self.read_on(slot, index, now);
             }
-            if self
-                .get(slot)
-                .is_none_or(|c| !c.outbox.is_flowing(&self.settings.backpressure))
-            {
+            if self.get(slot).is_none_or(|c| !c.outbox.is_flowing(&self.settings.backpressure)) {
                 return;
             }
         }
@@ -249,30 +195,15 @@ impl<T: Endpoint> Shard<T> {
         if std::mem::replace(&mut channel.refilling, true) {
             return;
         }
-        let range = HistoryRange {
-            limit: PAGE,
-            before: None,
-            after: Some(cursor.offset),
-        };
+        let range = HistoryRange { limit: PAGE, before: None, after: Some(cursor.offset) };
         let key = channel.key.clone();
-        let page = self
-            .hub
-            .engine()
-            .history(&key.app, &key.channel, policy, range, now.unix_ms);
+        let page = self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms);
         // No connection is behind this: a slot that never was.
-        let nobody = Slot {
-            index: u32::MAX,
-            generation: 0,
-        };
+        let nobody = Slot { index: u32::MAX, generation: 0 };
         self.aside(nobody, page, |page| Outcome::Refilled(key, page), now);
     }
 
-    pub(super) fn refilled(
-        &mut self,
-        key: &ChannelKey,
-        page: Result<HistoryPage, EngineError>,
-        now: Now,
-    ) {
+    pub(super) fn refilled(&mut self, key: &ChannelKey, page: Result<HistoryPage, EngineError>, now: Now) {
         let Some(&index) = self.by_name.get(key) else {
             return;
         };
@@ -286,25 +217,15 @@ impl<T: Endpoint> Shard<T> {
         };
         if let Some((missed, from)) = hole(&cursor, &page) {
             channel.cursor = Some(from);
-            let notice = Notice::Gap {
-                channel: key.channel.clone(),
-                missed,
-            };
+            let notice = Notice::Gap { channel: key.channel.clone(), missed };
             for connection in channel.live.clone() {
                 self.notify(self.slot(connection), &notice);
             }
         }
         let channel = &mut self.channels[index as usize];
-        let last = page
-            .messages
-            .last()
-            .and_then(|message| message.position.clone());
+        let last = page.messages.last().and_then(|message| message.position.clone());
         let after = std::mem::take(&mut channel.incoming);
-        channel.incoming = page
-            .messages
-            .into_iter()
-            .map(|message| Arc::new(Broadcast::new(message)))
-            .collect();
+        channel.incoming = page.messages.into_iter().map(|message| Arc::new(Broadcast::new(message))).collect();
         channel.incoming.extend(after);
         self.touch(index);
         self.deliver_channel(index, now);
@@ -314,20 +235,13 @@ impl<T: Endpoint> Shard<T> {
     }
 
     pub(super) fn resync_all(&mut self, now: Now) {
-        let indices: Vec<u32> = self
-            .channels
-            .iter()
-            .map(|(index, _)| index as u32)
-            .collect();
+        let indices: Vec<u32> = self.channels.iter().map(|(index, _)| index as u32).collect();
         for index in indices {
             let channel = &self.channels[index as usize];
             if channel.cursor.is_some() && channel.history().is_some() {
                 self.refill(index, now);
             } else if channel.history().is_none() {
-                let notice = Notice::Gap {
-                    channel: channel.key.channel.clone(),
-                    missed: 0,
-                };
+                let notice = Notice::Gap { channel: channel.key.channel.clone(), missed: 0 };
                 for connection in channel.live.clone() {
                     self.notify(self.slot(connection), &notice);
                 }
@@ -340,27 +254,11 @@ impl<T: Endpoint> Shard<T> {
 /// the log is another one), and where the page begins.
 fn hole(position: &Position, page: &HistoryPage) -> Option<(u64, Position)> {
     if position.epoch != page.head.epoch || position.offset > page.head.offset {
-        let from = page
-            .messages
-            .first()
-            .and_then(|message| message.position.as_ref());
+        let from = page.messages.first().and_then(|message| message.position.as_ref());
         let offset = from.map_or(page.head.offset, |from| from.offset - 1);
-        return Some((
-            0,
-            Position {
-                epoch: page.head.epoch.clone(),
-                offset,
-            },
-        ));
+        return Some((0, Position { epoch: page.head.epoch.clone(), offset }));
     }
     let next = position.offset + 1;
-    (next < page.oldest).then(|| {
-        (
-            page.oldest - next,
-            Position {
-                epoch: position.epoch.clone(),
-                offset: page.oldest - 1,
-            },
-        )
-    })
+    (next < page.oldest)
+        .then(|| (page.oldest - next, Position { epoch: position.epoch.clone(), offset: page.oldest - 1 }))
 }

@@ -32,11 +32,7 @@ impl<T: Endpoint> Shard<T> {
     /// Spreads what [`Shard::read_inbox`] put aside.
     pub fn deliver(&mut self, now: Now) {
         while let Some(index) = self.touched.pop() {
-            if self
-                .channels
-                .get(index as usize)
-                .is_some_and(|channel| channel.touched)
-            {
+            if self.channels.get(index as usize).is_some_and(|channel| channel.touched) {
                 self.deliver_channel(index, now);
             }
         }
@@ -78,19 +74,12 @@ impl<T: Endpoint> Shard<T> {
                 continue;
             };
             let channel = &mut self.channels[index as usize];
-            match channel
-                .cursor
-                .as_ref()
-                .map(|cursor| order(cursor, position))
-            {
+            match channel.cursor.as_ref().map(|cursor| order(cursor, position)) {
                 // Nobody is live yet: whoever joins reads the log.
                 None => {}
                 Some(Order::Repeat) => {}
                 Some(Order::Next) => {
-                    let waiting = channel
-                        .catching
-                        .iter()
-                        .any(|entry| entry.step == Step::Cursor);
+                    let waiting = channel.catching.iter().any(|entry| entry.step == Step::Cursor);
                     channel.cursor = Some(position.clone());
                     incoming.swap(ready, at);
                     ready += 1;
@@ -121,13 +110,7 @@ impl<T: Endpoint> Shard<T> {
         }
         let settings = self.settings.clone();
         let excluded = self.excluded(messages);
-        let Self {
-            channels,
-            connections,
-            encoder,
-            dirty,
-            ..
-        } = self;
+        let Self { channels, connections, encoder, dirty, .. } = self;
         let channel = &mut channels[index as usize];
         let delivery = channel.delivery();
         let mut forms: SmallVec<[Frames; 2]> = SmallVec::new();
@@ -144,10 +127,7 @@ impl<T: Endpoint> Shard<T> {
                 }
             };
             let frames = &mut forms[at];
-            if connection
-                .outbox
-                .has_room(frames.together.len(), &settings.backpressure)
-                && !excluded.contains(&member)
+            if connection.outbox.has_room(frames.together.len(), &settings.backpressure) && !excluded.contains(&member)
             {
                 connection.outbox.push(frames.together.clone());
                 frames.delivered += messages.len() as u64;
@@ -158,12 +138,7 @@ impl<T: Endpoint> Shard<T> {
                         continue;
                     }
                     frames.delivered += 1;
-                    match connection.outbox.offer(
-                        message,
-                        frame.clone(),
-                        delivery,
-                        &settings.backpressure,
-                    ) {
+                    match connection.outbox.offer(message, frame.clone(), delivery, &settings.backpressure) {
                         Offered::Taken => {}
                         Offered::Dropped => {
                             frames.delivered -= 1;
@@ -173,10 +148,7 @@ impl<T: Endpoint> Shard<T> {
                         Offered::Overflow => {
                             frames.delivered -= 1;
                             dropped += u64::from(delivery != Delivery::Latest);
-                            overflowed.push(Slot {
-                                index: member,
-                                generation: connection.generation,
-                            });
+                            overflowed.push(Slot { index: member, generation: connection.generation });
                             break;
                         }
                     }
@@ -184,28 +156,15 @@ impl<T: Endpoint> Shard<T> {
             }
             if !connection.dirty {
                 connection.dirty = true;
-                dirty.push(Slot {
-                    index: member,
-                    generation: connection.generation,
-                });
+                dirty.push(Slot { index: member, generation: connection.generation });
             }
         }
         for frames in &forms {
-            channel
-                .counters
-                .delivered
-                .of(frames.form)
-                .fetch_add(frames.delivered, Ordering::Relaxed);
+            channel.counters.delivered.of(frames.form).fetch_add(frames.delivered, Ordering::Relaxed);
         }
         if dropped + conflated > 0 {
-            channel
-                .counters
-                .dropped
-                .fetch_add(dropped, Ordering::Relaxed);
-            channel
-                .counters
-                .conflated
-                .fetch_add(conflated, Ordering::Relaxed);
+            channel.counters.dropped.fetch_add(dropped, Ordering::Relaxed);
+            channel.counters.conflated.fetch_add(conflated, Ordering::Relaxed);
         }
         for slot in overflowed {
             self.close(slot, CloseReason::SlowConsumer, now);
@@ -214,9 +173,7 @@ impl<T: Endpoint> Shard<T> {
 
     /// Connections of this worker that some of the messages must not reach.
     fn excluded(&self, messages: &[Arc<Broadcast>]) -> SmallVec<[u32; 2]> {
-        let ids = messages
-            .iter()
-            .filter_map(|broadcast| broadcast.message.exclude.as_ref());
+        let ids = messages.iter().filter_map(|broadcast| broadcast.message.exclude.as_ref());
         ids.filter_map(|id| self.by_id.get(id).copied()).collect()
     }
 }
@@ -233,24 +190,14 @@ fn order(cursor: &Position, position: &Position) -> Order {
 }
 
 fn frames(form: Form, messages: &[Arc<Broadcast>], encoder: &mut dyn Encoder) -> Frames {
-    let single: SmallVec<[Bytes; 1]> = messages
-        .iter()
-        .map(|broadcast| broadcast.form(form, encoder))
-        .collect();
+    let single: SmallVec<[Bytes; 1]> = messages.iter().map(|broadcast| broadcast.form(form, encoder)).collect();
     let together = match single.as_slice() {
         [only] => only.clone(),
         several => {
             let mut together = BytesMut::with_capacity(several.iter().map(Bytes::len).sum());
-            several
-                .iter()
-                .for_each(|frame| together.extend_from_slice(frame));
+            several.iter().for_each(|frame| together.extend_from_slice(frame));
             together.freeze()
         }
     };
-    Frames {
-        form,
-        single,
-        together,
-        delivered: 0,
-    }
+    Frames { form, single, together, delivered: 0 }
 }

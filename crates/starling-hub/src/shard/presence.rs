@@ -1,8 +1,8 @@
 //! Presence as one worker's connections ask for it and follow it.
 
 use starling_core::{
-    EngineError, ErrorCode, Outgoing, PresenceAction, PresenceDiff, PresenceEntry,
-    PresenceSnapshot, RawJson, Refusal, Subscribe,
+    EngineError, ErrorCode, Outgoing, PresenceAction, PresenceDiff, PresenceEntry, PresenceSnapshot, RawJson, Refusal,
+    Subscribe,
 };
 
 use super::*;
@@ -22,22 +22,13 @@ impl<T: Endpoint> Shard<T> {
             return self.refuse(slot, &tag, refusal, Some(channel));
         }
         let identity = &self.connections[slot.index as usize].identity;
-        let key = ChannelKey {
-            app: identity.app.clone(),
-            channel,
-        };
+        let key = ChannelKey { app: identity.app.clone(), channel };
         let change = match action {
             PresenceAction::Get => {
                 let members = self.hub.members(&key.app, &key.channel);
                 let answered = |members: Result<PresenceSnapshot, Refusal>| match members {
                     Ok(snapshot) => Outcome::Answered(tag, Reply::Members(snapshot.members)),
-                    Err(refusal) => Outcome::Answered(
-                        tag,
-                        Reply::Refused {
-                            refusal,
-                            channel: Some(key.channel),
-                        },
-                    ),
+                    Err(refusal) => Outcome::Answered(tag, Reply::Refused { refusal, channel: Some(key.channel) }),
                 };
                 return self.when(slot, members, answered, now);
             }
@@ -47,20 +38,10 @@ impl<T: Endpoint> Shard<T> {
         };
         let present = matches!(change, PresenceChange::Enter(_));
         let changed = self.hub.engine().presence(&key.app, &key.channel, change);
-        self.when(
-            slot,
-            changed,
-            move |result| Outcome::PresenceChanged(Some(tag), key, present, result),
-            now,
-        );
+        self.when(slot, changed, move |result| Outcome::PresenceChanged(Some(tag), key, present, result), now);
     }
 
-    fn may_use_presence(
-        &self,
-        slot: Slot,
-        channel: &ChannelName,
-        action: &PresenceAction,
-    ) -> Result<(), Refusal> {
+    fn may_use_presence(&self, slot: Slot, channel: &ChannelName, action: &PresenceAction) -> Result<(), Refusal> {
         let connection = &self.connections[slot.index as usize];
         let is_member = self.is_member(connection, channel);
         if !is_member {
@@ -68,17 +49,11 @@ impl<T: Endpoint> Shard<T> {
                 PresenceAction::Get => self.may_read(slot, channel)?,
                 _ => {
                     self.may_read(slot, channel)?;
-                    return Err(Refusal::new(
-                        ErrorCode::NotSubscribed,
-                        "only members can be present",
-                    ));
+                    return Err(Refusal::new(ErrorCode::NotSubscribed, "only members can be present"));
                 }
             }
         }
-        let rule = self
-            .settings
-            .rules
-            .for_channel(&connection.identity.app, channel.as_str());
+        let rule = self.settings.rules.for_channel(&connection.identity.app, channel.as_str());
         if rule.is_none_or(|rule| rule.presence.is_none()) {
             return Err(no_presence());
         }
@@ -95,12 +70,8 @@ impl<T: Endpoint> Shard<T> {
     ) {
         if result.is_ok() {
             let index = self.by_name.get(key).copied();
-            let connection = self
-                .get_mut(slot)
-                .filter(|connection| connection.closing.is_none());
-            let id = connection
-                .as_ref()
-                .map(|connection| connection.identity.connection.clone());
+            let connection = self.get_mut(slot).filter(|connection| connection.closing.is_none());
+            let id = connection.as_ref().map(|connection| connection.identity.connection.clone());
             match index.and_then(|index| connection?.subscription(index)) {
                 Some(subscription) => subscription.present = present,
                 // It left meanwhile, and must not stay behind.
@@ -120,13 +91,7 @@ impl<T: Endpoint> Shard<T> {
     }
 
     /// What a new member asked for: to be present, and to see who is. In this order, so that it sees itself.
-    pub(super) fn start_presence(
-        &mut self,
-        slot: Slot,
-        key: &ChannelKey,
-        subscribe: &Subscribe,
-        now: Now,
-    ) {
+    pub(super) fn start_presence(&mut self, slot: Slot, key: &ChannelKey, subscribe: &Subscribe, now: Now) {
         if !subscribe.presence && subscribe.enter.is_none() {
             return;
         }
@@ -143,23 +108,12 @@ impl<T: Endpoint> Shard<T> {
             let change = PresenceChange::Enter(entry(&connection.identity, Some(data.clone())));
             let changed = self.hub.engine().presence(&key.app, &key.channel, change);
             let entered = key.clone();
-            self.when(
-                slot,
-                changed,
-                |result| Outcome::PresenceChanged(None, entered, true, result),
-                now,
-            );
+            self.when(slot, changed, |result| Outcome::PresenceChanged(None, entered, true, result), now);
         }
         if subscribe.presence {
-            if let Some(subscription) = self
-                .get_mut(slot)
-                .and_then(|connection| connection.subscription(index))
-            {
+            if let Some(subscription) = self.get_mut(slot).and_then(|connection| connection.subscription(index)) {
                 subscription.watching = true;
-                self.channels[index as usize].watchers.push(Watcher {
-                    connection: slot.index,
-                    since: None,
-                });
+                self.channels[index as usize].watchers.push(Watcher { connection: slot.index, since: None });
             }
             let members = self.hub.engine().members(&key.app, &key.channel);
             let key = key.clone();
@@ -168,39 +122,23 @@ impl<T: Endpoint> Shard<T> {
     }
 
     /// The state that a new watcher's differences start from.
-    pub(super) fn watching(
-        &mut self,
-        slot: Slot,
-        key: &ChannelKey,
-        result: Result<PresenceSnapshot, EngineError>,
-    ) {
+    pub(super) fn watching(&mut self, slot: Slot, key: &ChannelKey, result: Result<PresenceSnapshot, EngineError>) {
         let Some(&index) = self.by_name.get(key) else {
             return;
         };
         let watchers = &mut self.channels[index as usize].watchers;
-        let Some(watcher) = watchers
-            .iter_mut()
-            .find(|watcher| watcher.connection == slot.index)
-        else {
+        let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.connection == slot.index) else {
             return;
         };
         let snapshot = match result {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 watchers.retain(|watcher| watcher.connection != slot.index);
-                return self.notify(
-                    slot,
-                    &Notice::Error {
-                        refusal: error.into(),
-                    },
-                );
+                return self.notify(slot, &Notice::Error { refusal: error.into() });
             }
         };
         watcher.since = Some(snapshot.version);
-        let notice = Notice::PresenceState {
-            channel: key.channel.clone(),
-            members: snapshot.members,
-        };
+        let notice = Notice::PresenceState { channel: key.channel.clone(), members: snapshot.members };
         self.notify(slot, &notice);
     }
 
@@ -215,20 +153,11 @@ impl<T: Endpoint> Shard<T> {
         let (first, last) = (events[0].version, events[events.len() - 1].version);
         let difference = |since: u64| {
             let mut diff = PresenceDiff::default();
-            events
-                .iter()
-                .filter(|event| event.version > since)
-                .for_each(|event| diff.append(event.diff.clone()));
+            events.iter().filter(|event| event.version > since).for_each(|event| diff.append(event.diff.clone()));
             diff
         };
         let everything = difference(0);
-        let Self {
-            channels,
-            connections,
-            encoder,
-            dirty,
-            ..
-        } = self;
+        let Self { channels, connections, encoder, dirty, .. } = self;
         let channel = &mut channels[index as usize];
         let mut forms: SmallVec<[(Form, bytes::Bytes); 2]> = SmallVec::new();
         for watcher in &channel.watchers {
@@ -240,10 +169,7 @@ impl<T: Endpoint> Shard<T> {
                 Some(since) if since >= last => continue,
                 Some(since) if since >= first => difference(since),
                 Some(_) => {
-                    let known = forms
-                        .iter()
-                        .find(|(known, _)| *known == form)
-                        .map(|(_, frame)| frame.clone());
+                    let known = forms.iter().find(|(known, _)| *known == form).map(|(_, frame)| frame.clone());
                     let frame = known.unwrap_or_else(|| {
                         let outgoing = Outgoing::PresenceDiff(&channel.key.channel, &everything);
                         let frame = encoder.encode(form, &outgoing);
@@ -252,10 +178,7 @@ impl<T: Endpoint> Shard<T> {
                     });
                     connection.outbox.push(frame);
                     if !std::mem::replace(&mut connection.dirty, true) {
-                        dirty.push(Slot {
-                            index: watcher.connection,
-                            generation: connection.generation,
-                        });
+                        dirty.push(Slot { index: watcher.connection, generation: connection.generation });
                     }
                     continue;
                 }
@@ -263,26 +186,16 @@ impl<T: Endpoint> Shard<T> {
             if frame.is_empty() || watcher.since.is_none() {
                 continue;
             }
-            connection
-                .outbox
-                .push(encoder.encode(form, &Outgoing::PresenceDiff(&channel.key.channel, &frame)));
+            connection.outbox.push(encoder.encode(form, &Outgoing::PresenceDiff(&channel.key.channel, &frame)));
             if !std::mem::replace(&mut connection.dirty, true) {
-                dirty.push(Slot {
-                    index: watcher.connection,
-                    generation: connection.generation,
-                });
+                dirty.push(Slot { index: watcher.connection, generation: connection.generation });
             }
         }
     }
 }
 
 fn entry(identity: &Identity, data: Option<RawJson>) -> PresenceEntry {
-    let info = || {
-        identity
-            .grants
-            .as_ref()
-            .and_then(|grants| grants.info.clone())
-    };
+    let info = || identity.grants.as_ref().and_then(|grants| grants.info.clone());
     PresenceEntry {
         user: identity.user.clone(),
         connection: identity.connection.clone(),

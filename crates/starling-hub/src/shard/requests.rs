@@ -1,8 +1,8 @@
 //! What clients ask for, and the outcomes that come later.
 
 use starling_core::{
-    ChannelName, Decision, Effects, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload,
-    Pending, PresenceSnapshot, Publish, Published, Refusal, Reply, Request, Start, Subscribe, Tag,
+    ChannelName, Decision, Effects, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload, Pending,
+    PresenceSnapshot, Publish, Published, Refusal, Reply, Request, Start, Subscribe, Tag,
 };
 use std::sync::atomic::Ordering;
 
@@ -54,53 +54,29 @@ impl<T: Endpoint> Shard<T> {
     ///
     /// [`Request::Authenticate`] is the server's business and refused here.
     pub fn request(&mut self, slot: Slot, tag: Tag, request: Request, now: Now) {
-        if self
-            .get(slot)
-            .is_none_or(|connection| connection.closing.is_some())
-        {
+        if self.get(slot).is_none_or(|connection| connection.closing.is_some()) {
             return;
         }
         match request {
-            Request::Subscribe(subscribe) => {
-                self.subscribe(slot, Asker::Client(tag), subscribe, now)
-            }
+            Request::Subscribe(subscribe) => self.subscribe(slot, Asker::Client(tag), subscribe, now),
             Request::Unsubscribe { channel } => self.unsubscribe(slot, &tag, channel, now),
             Request::Publish(publish) => self.publish(slot, tag, publish, now),
             Request::History { channel, range } => self.history(slot, tag, channel, range, now),
-            Request::Presence { channel, action } => {
-                self.presence_request(slot, tag, channel, action, now)
-            }
-            Request::Event {
-                channel,
-                event,
-                payload,
-            } => self.event(slot, tag, channel, &event, &payload, now),
+            Request::Presence { channel, action } => self.presence_request(slot, tag, channel, action, now),
+            Request::Event { channel, event, payload } => self.event(slot, tag, channel, &event, &payload, now),
             Request::Authenticate { .. } => {
-                let refusal = Refusal::new(
-                    ErrorCode::Internal,
-                    "authentication is not the hub's business",
-                );
+                let refusal = Refusal::new(ErrorCode::Internal, "authentication is not the hub's business");
                 self.refuse(slot, &tag, refusal, None);
             }
         }
     }
 
-    pub(super) fn refuse(
-        &mut self,
-        slot: Slot,
-        tag: &Tag,
-        refusal: Refusal,
-        channel: Option<ChannelName>,
-    ) {
+    pub(super) fn refuse(&mut self, slot: Slot, tag: &Tag, refusal: Refusal, channel: Option<ChannelName>) {
         self.answer(slot, tag, Reply::Refused { refusal, channel });
     }
 
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
-        let Completion {
-            slot,
-            outcome,
-            was_blocking,
-        } = completion;
+        let Completion { slot, outcome, was_blocking } = completion;
         if let Some(connection) = self.get_mut(slot) {
             if was_blocking {
                 connection.blocking -= 1;
@@ -148,12 +124,7 @@ impl<T: Endpoint> Shard<T> {
             Some(application) => {
                 let caller = self.connections[slot.index as usize].identity.caller();
                 let decided = application.publish(&caller, &publish);
-                self.when(
-                    slot,
-                    decided,
-                    move |result| Outcome::PublishDecided(tag, publish, verdict, result),
-                    now,
-                );
+                self.when(slot, decided, move |result| Outcome::PublishDecided(tag, publish, verdict, result), now);
             }
         }
     }
@@ -180,19 +151,8 @@ impl<T: Endpoint> Shard<T> {
         let identity = &connection.identity;
         let exclude = (!publish.echo).then(|| identity.connection.clone());
         let channel = publish.channel.clone();
-        let rule = self
-            .settings
-            .rules
-            .for_channel(&identity.app, channel.as_str())
-            .map(|rule| &**rule);
-        let published = self.hub.publish_as(
-            &identity.app,
-            publish,
-            identity.user.clone(),
-            exclude,
-            rule,
-            now.unix_ms,
-        );
+        let rule = self.settings.rules.for_channel(&identity.app, channel.as_str()).map(|rule| &**rule);
+        let published = self.hub.publish_as(&identity.app, publish, identity.user.clone(), exclude, rule, now.unix_ms);
         match published {
             Pending::Ready(result) => self.published(slot, &tag, channel, result),
             Pending::Later(future) => {
@@ -200,11 +160,7 @@ impl<T: Endpoint> Shard<T> {
                 let inbox = self.inbox.clone();
                 self.hub.spawn(Box::pin(async move {
                     let outcome = Outcome::Published(tag, channel, future.await);
-                    inbox.post(Letter::Completed(Completion {
-                        slot,
-                        outcome,
-                        was_blocking: false,
-                    }));
+                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: false })));
                 }));
                 // `published` takes it back; see there.
                 self.apply(slot, decision.effects, now);
@@ -214,13 +170,7 @@ impl<T: Endpoint> Shard<T> {
         self.apply(slot, decision.effects, now);
     }
 
-    fn published(
-        &mut self,
-        slot: Slot,
-        tag: &Tag,
-        channel: ChannelName,
-        result: Result<Published, EngineError>,
-    ) {
+    fn published(&mut self, slot: Slot, tag: &Tag, channel: ChannelName, result: Result<Published, EngineError>) {
         let Some(connection) = self.get_mut(slot) else {
             return;
         };
@@ -229,29 +179,15 @@ impl<T: Endpoint> Shard<T> {
         let app = connection.identity.app.clone();
         match result {
             Ok(published) => {
-                self.hub
-                    .counters()
-                    .of(&app)
-                    .published_by_clients
-                    .fetch_add(1, Ordering::Relaxed);
-                let reply = Reply::Published {
-                    message_id: published.id,
-                    position: published.position,
-                };
+                self.hub.counters().of(&app).published_by_clients.fetch_add(1, Ordering::Relaxed);
+                let reply = Reply::Published { message_id: published.id, position: published.position };
                 self.answer(slot, tag, reply);
             }
             Err(error) => self.refuse(slot, tag, error.into(), Some(channel)),
         }
     }
 
-    fn history(
-        &mut self,
-        slot: Slot,
-        tag: Tag,
-        channel: ChannelName,
-        range: HistoryRange,
-        now: Now,
-    ) {
+    fn history(&mut self, slot: Slot, tag: Tag, channel: ChannelName, range: HistoryRange, now: Now) {
         if let Err(refusal) = self.may_read(slot, &channel) {
             return self.refuse(slot, &tag, refusal, Some(channel));
         }
@@ -259,37 +195,18 @@ impl<T: Endpoint> Shard<T> {
         let page = self.hub.history(&app, &channel, range, now.unix_ms);
         let answered = |result| match result {
             Ok(page) => Outcome::Answered(tag, Reply::History(page)),
-            Err(refusal) => Outcome::Answered(
-                tag,
-                Reply::Refused {
-                    refusal,
-                    channel: Some(channel),
-                },
-            ),
+            Err(refusal) => Outcome::Answered(tag, Reply::Refused { refusal, channel: Some(channel) }),
         };
         self.when(slot, page, answered, now);
     }
 
-    fn event(
-        &mut self,
-        slot: Slot,
-        tag: Tag,
-        channel: Option<ChannelName>,
-        event: &str,
-        payload: &Payload,
-        now: Now,
-    ) {
+    fn event(&mut self, slot: Slot, tag: Tag, channel: Option<ChannelName>, event: &str, payload: &Payload, now: Now) {
         let decided = self.hub.application.clone().and_then(|application| {
             let caller = self.connections[slot.index as usize].identity.caller();
             application.event(&caller, channel.as_ref(), event, payload)
         });
         match decided {
-            Some(decided) => self.when(
-                slot,
-                decided,
-                |result| Outcome::EventDecided(tag, channel, result),
-                now,
-            ),
+            Some(decided) => self.when(slot, decided, |result| Outcome::EventDecided(tag, channel, result), now),
             None => {
                 let refusal = Refusal::new(ErrorCode::UnknownType, "nobody handles this event");
                 self.refuse(slot, &tag, refusal, channel);
@@ -303,20 +220,10 @@ impl<T: Endpoint> Shard<T> {
             self.publish_for(slot, publish, now);
         }
         for channel in effects.leave {
-            self.end_subscription(
-                slot,
-                &channel,
-                Refusal::new(ErrorCode::Forbidden, "ended by the application"),
-                now,
-            );
+            self.end_subscription(slot, &channel, Refusal::new(ErrorCode::Forbidden, "ended by the application"), now);
         }
         for channel in effects.join {
-            let subscribe = Subscribe {
-                channel,
-                start: Start::Live,
-                presence: false,
-                enter: None,
-            };
+            let subscribe = Subscribe { channel, start: Start::Live, presence: false, enter: None };
             self.subscribe(slot, Asker::Server, subscribe, now);
         }
     }

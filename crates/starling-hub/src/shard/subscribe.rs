@@ -1,9 +1,6 @@
 //! Becoming a member, with or without what was missed, and being one no longer.
 
-use starling_core::{
-    Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, Refusal, Start,
-    Subscribe,
-};
+use starling_core::{Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, Refusal, Start, Subscribe};
 
 use super::catchup::PAGE;
 use super::requests::{Asker, Joined};
@@ -15,13 +12,7 @@ impl<T: Endpoint> Shard<T> {
     pub(super) fn subscribe(&mut self, slot: Slot, asker: Asker, subscribe: Subscribe, now: Now) {
         let verdict = match &asker {
             Asker::Server => {
-                return self.subscribe_decided(
-                    slot,
-                    asker,
-                    subscribe,
-                    Ok(Decision::default()),
-                    now,
-                );
+                return self.subscribe_decided(slot, asker, subscribe, Ok(Decision::default()), now);
             }
             Asker::Client(_) => self.may_join(slot, &subscribe),
         };
@@ -36,24 +27,13 @@ impl<T: Endpoint> Shard<T> {
             }
             Some(application) => {
                 let caller = self.connections[slot.index as usize].identity.caller();
-                let decided = application
-                    .subscribe(&caller, &subscribe)
-                    .map(move |decided| verdict.with(decided));
-                self.when(
-                    slot,
-                    decided,
-                    |decided| Outcome::SubscribeDecided(asker, subscribe, decided),
-                    now,
-                );
+                let decided = application.subscribe(&caller, &subscribe).map(move |decided| verdict.with(decided));
+                self.when(slot, decided, |decided| Outcome::SubscribeDecided(asker, subscribe, decided), now);
             }
         }
     }
 
-    fn may_join(
-        &self,
-        slot: Slot,
-        subscribe: &Subscribe,
-    ) -> Result<super::access::Verdict, Refusal> {
+    fn may_join(&self, slot: Slot, subscribe: &Subscribe) -> Result<super::access::Verdict, Refusal> {
         let connection = &self.connections[slot.index as usize];
         if self.is_member(connection, &subscribe.channel) && subscribe.channel.user().is_none() {
             return Err(already_subscribed());
@@ -68,10 +48,7 @@ impl<T: Endpoint> Shard<T> {
         let verdict = self.may_subscribe(slot, &subscribe.channel)?;
         if subscribe.presence || subscribe.enter.is_some() {
             let app = &connection.identity.app;
-            let rule = self
-                .settings
-                .rules
-                .for_channel(app, subscribe.channel.as_str());
+            let rule = self.settings.rules.for_channel(app, subscribe.channel.as_str());
             if rule.is_none_or(|rule| rule.presence.is_none()) {
                 return Err(no_presence());
             }
@@ -79,13 +56,7 @@ impl<T: Endpoint> Shard<T> {
         Ok(verdict)
     }
 
-    fn subscribe_refused(
-        &mut self,
-        slot: Slot,
-        asker: Asker,
-        refusal: Refusal,
-        channel: ChannelName,
-    ) {
+    fn subscribe_refused(&mut self, slot: Slot, asker: Asker, refusal: Refusal, channel: ChannelName) {
         match asker {
             Asker::Client(tag) => self.refuse(slot, &tag, refusal, Some(channel)),
             Asker::Server => {
@@ -102,10 +73,7 @@ impl<T: Endpoint> Shard<T> {
         decided: Result<Decision, Refusal>,
         now: Now,
     ) {
-        let Some(connection) = self
-            .get_mut(slot)
-            .filter(|connection| connection.closing.is_none())
-        else {
+        let Some(connection) = self.get_mut(slot).filter(|connection| connection.closing.is_none()) else {
             return;
         };
         let app = connection.identity.app.clone();
@@ -113,40 +81,21 @@ impl<T: Endpoint> Shard<T> {
             Ok(decision) => decision,
             Err(refusal) => return self.subscribe_refused(slot, asker, refusal, subscribe.channel),
         };
-        let key = ChannelKey {
-            app,
-            channel: subscribe.channel.clone(),
-        };
+        let key = ChannelKey { app, channel: subscribe.channel.clone() };
         let index = self.channel(key.clone());
-        if self.connections[slot.index as usize]
-            .subscription(index)
-            .is_some()
-        {
+        if self.connections[slot.index as usize].subscription(index).is_some() {
             return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
         }
         self.add_subscription(
             slot.index,
-            Subscription {
-                channel: index,
-                place: Place::Joining,
-                watching: false,
-                present: false,
-                implicit: false,
-            },
+            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit: false },
         );
         let channel = &mut self.channels[index as usize];
         channel.joining += 1;
         channel.vacant_since = None;
         let result = self.prepare(index, &subscribe.start, now);
-        let joined = move |result| {
-            Outcome::Joined(Box::new(Joined {
-                asker,
-                subscribe,
-                key,
-                response: decision.reply,
-                result,
-            }))
-        };
+        let joined =
+            move |result| Outcome::Joined(Box::new(Joined { asker, subscribe, key, response: decision.reply, result }));
         self.when(slot, result, joined, now);
         self.apply(slot, decision.effects, now);
     }
@@ -159,12 +108,7 @@ impl<T: Endpoint> Shard<T> {
 
     /// Registers interest, then reads what a member that starts at `start` needs first. In this order: whatever is
     /// published after the log was read arrives at the inbox.
-    fn prepare(
-        &mut self,
-        index: u32,
-        start: &Start,
-        now: Now,
-    ) -> Pending<Result<Option<HistoryPage>, EngineError>> {
+    fn prepare(&mut self, index: u32, start: &Start, now: Now) -> Pending<Result<Option<HistoryPage>, EngineError>> {
         let channel = &mut self.channels[index as usize];
         let (app, name) = (channel.key.app.clone(), channel.key.channel.clone());
         let engine = self.hub.engine().clone();
@@ -174,40 +118,22 @@ impl<T: Endpoint> Shard<T> {
             return interest.map(|result| result.map(|()| None));
         };
         let range = match *start {
-            Start::Live => HistoryRange {
-                limit: 0,
-                before: None,
-                after: None,
-            },
-            Start::Recover(ref position) => HistoryRange {
-                limit: PAGE,
-                before: None,
-                after: Some(position.offset),
-            },
-            Start::Rewind(count) if count as usize <= PAGE => HistoryRange {
-                limit: count as usize,
-                before: None,
-                after: None,
-            },
+            Start::Live => HistoryRange { limit: 0, before: None, after: None },
+            Start::Recover(ref position) => HistoryRange { limit: PAGE, before: None, after: Some(position.offset) },
+            Start::Rewind(count) if count as usize <= PAGE => {
+                HistoryRange { limit: count as usize, before: None, after: None }
+            }
             // Too many for one page: read from the right place on, once the head is known.
-            Start::Rewind(_) => HistoryRange {
-                limit: 0,
-                before: None,
-                after: None,
-            },
+            Start::Rewind(_) => HistoryRange { limit: 0, before: None, after: None },
         };
         match interest {
-            Pending::Ready(Ok(())) => engine
-                .history(&app, &name, policy, range, now.unix_ms)
-                .map(|page| page.map(Some)),
+            Pending::Ready(Ok(())) => {
+                engine.history(&app, &name, policy, range, now.unix_ms).map(|page| page.map(Some))
+            }
             Pending::Ready(Err(error)) => Pending::Ready(Err(error)),
             Pending::Later(interest) => Pending::later(async move {
                 interest.await?;
-                engine
-                    .history(&app, &name, policy, range, now.unix_ms)
-                    .wait()
-                    .await
-                    .map(Some)
+                engine.history(&app, &name, policy, range, now.unix_ms).wait().await.map(Some)
             }),
         }
     }
@@ -229,12 +155,7 @@ impl<T: Endpoint> Shard<T> {
             Ok(page) => page,
             Err(error) => {
                 self.drop_subscription(slot.index, index, now);
-                return self.subscribe_refused(
-                    slot,
-                    joined.asker,
-                    error.into(),
-                    joined.subscribe.channel,
-                );
+                return self.subscribe_refused(slot, joined.asker, error.into(), joined.subscribe.channel);
             }
         };
         let channel = &mut self.channels[index as usize];
@@ -260,13 +181,7 @@ impl<T: Endpoint> Shard<T> {
                 self.answer(slot, tag, reply);
             }
             Asker::Server => {
-                self.notify(
-                    slot,
-                    &Notice::Subscribed {
-                        channel: joined.key.channel.clone(),
-                        position: head,
-                    },
-                );
+                self.notify(slot, &Notice::Subscribed { channel: joined.key.channel.clone(), position: head });
             }
         }
         match (start, page) {
@@ -280,11 +195,7 @@ impl<T: Endpoint> Shard<T> {
     }
 
     fn begin_catching(&mut self, connection: u32, index: u32, position: Position) {
-        self.channels[index as usize].catching.push(Catching {
-            connection,
-            position,
-            step: Step::Page,
-        });
+        self.channels[index as usize].catching.push(Catching { connection, position, step: Step::Page });
         let entry = &mut self.connections[connection as usize];
         entry.catching += 1;
         if let Some(subscription) = entry.subscription(index) {
@@ -305,22 +216,13 @@ impl<T: Endpoint> Shard<T> {
     /// Makes a connection a member of its user's channel, without a log and without a word to the client.
     pub(super) fn join_user_channel(&mut self, slot: Slot, channel: ChannelName, now: Now) {
         let app = self.connections[slot.index as usize].identity.app.clone();
-        let index = self.channel(ChannelKey {
-            app: app.clone(),
-            channel: channel.clone(),
-        });
+        let index = self.channel(ChannelKey { app: app.clone(), channel: channel.clone() });
         let entry = &mut self.channels[index as usize];
         entry.vacant_since = None;
         entry.wishes += 1;
         self.add_subscription(
             slot.index,
-            Subscription {
-                channel: index,
-                place: Place::Joining,
-                watching: false,
-                present: false,
-                implicit: true,
-            },
+            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit: true },
         );
         self.go_live(slot.index, index);
         if let Pending::Later(future) = self.hub.engine().interest(&app, &channel, true) {
@@ -342,21 +244,9 @@ impl<T: Endpoint> Shard<T> {
     }
 
     /// Ends a subscription from the server's side, and tells the client why.
-    pub fn end_subscription(
-        &mut self,
-        slot: Slot,
-        channel: &ChannelName,
-        refusal: Refusal,
-        now: Now,
-    ) {
+    pub fn end_subscription(&mut self, slot: Slot, channel: &ChannelName, refusal: Refusal, now: Now) {
         if self.remove_member(slot, channel, now) {
-            self.notify(
-                slot,
-                &Notice::Unsubscribed {
-                    channel: channel.clone(),
-                    refusal,
-                },
-            );
+            self.notify(slot, &Notice::Unsubscribed { channel: channel.clone(), refusal });
         }
     }
 
@@ -364,18 +254,12 @@ impl<T: Endpoint> Shard<T> {
         let Some(connection) = self.get_mut(slot) else {
             return false;
         };
-        let key = ChannelKey {
-            app: connection.identity.app.clone(),
-            channel: channel.clone(),
-        };
+        let key = ChannelKey { app: connection.identity.app.clone(), channel: channel.clone() };
         let Some(&index) = self.by_name.get(&key) else {
             return false;
         };
         let connection = &mut self.connections[slot.index as usize];
-        if connection
-            .subscription(index)
-            .is_none_or(|subscription| subscription.implicit)
-        {
+        if connection.subscription(index).is_none_or(|subscription| subscription.implicit) {
             return false;
         }
         connection.outbox.forget_channel(channel);
@@ -407,25 +291,12 @@ fn starting_point(start: &Start, page: Option<&HistoryPage>) -> (Option<Position
             (Some(from.clone()), Some(complete))
         }
         Start::Rewind(count) => {
-            let offset = page
-                .head
-                .offset
-                .saturating_sub(u64::from(*count))
-                .max(page.oldest.saturating_sub(1));
-            (
-                Some(Position {
-                    epoch: page.head.epoch.clone(),
-                    offset,
-                }),
-                None,
-            )
+            let offset = page.head.offset.saturating_sub(u64::from(*count)).max(page.oldest.saturating_sub(1));
+            (Some(Position { epoch: page.head.epoch.clone(), offset }), None)
         }
     }
 }
 
 fn already_subscribed() -> Refusal {
-    Refusal::new(
-        ErrorCode::AlreadySubscribed,
-        "already a member of this channel",
-    )
+    Refusal::new(ErrorCode::AlreadySubscribed, "already a member of this channel")
 }

@@ -71,11 +71,7 @@ pub struct KeySource {
 
 impl From<KeyMaterial> for KeySource {
     fn from(material: KeyMaterial) -> Self {
-        Self {
-            material,
-            issuer: None,
-            audience: Vec::new(),
-        }
+        Self { material, issuer: None, audience: Vec::new() }
     }
 }
 
@@ -197,41 +193,13 @@ mod tests {
         for (name, apps, expected) in [
             ("one", vec![app("1", "k", "s")], None),
             ("two", vec![app("1", "k", "s"), app("2", "l", "t")], None),
-            (
-                "no id",
-                vec![app("", "k", "s")],
-                Some(AppsError::Id(String::new())),
-            ),
-            (
-                "no key",
-                vec![app("1", "", "s")],
-                Some(AppsError::EmptyKey("1".into())),
-            ),
-            (
-                "colon",
-                vec![app("1", "a:b", "s")],
-                Some(AppsError::ColonInKey("1".into())),
-            ),
-            (
-                "no secret",
-                vec![app("1", "k", "")],
-                Some(AppsError::EmptySecret("1".into())),
-            ),
-            (
-                "same id",
-                vec![app("1", "k", "s"), app("1", "l", "t")],
-                Some(AppsError::DuplicateId("1".into())),
-            ),
-            (
-                "same key",
-                vec![app("1", "k", "s"), app("2", "k", "t")],
-                Some(AppsError::DuplicateKey("2".into())),
-            ),
-            (
-                "same secret",
-                vec![app("1", "k", "s"), app("2", "l", "s")],
-                Some(AppsError::DuplicateSecret("2".into())),
-            ),
+            ("no id", vec![app("", "k", "s")], Some(AppsError::Id(String::new()))),
+            ("no key", vec![app("1", "", "s")], Some(AppsError::EmptyKey("1".into()))),
+            ("colon", vec![app("1", "a:b", "s")], Some(AppsError::ColonInKey("1".into()))),
+            ("no secret", vec![app("1", "k", "")], Some(AppsError::EmptySecret("1".into()))),
+            ("same id", vec![app("1", "k", "s"), app("1", "l", "t")], Some(AppsError::DuplicateId("1".into()))),
+            ("same key", vec![app("1", "k", "s"), app("2", "k", "t")], Some(AppsError::DuplicateKey("2".into()))),
+            ("same secret", vec![app("1", "k", "s"), app("2", "l", "s")], Some(AppsError::DuplicateSecret("2".into()))),
         ] {
             assert_eq!(check(&apps).err(), expected, "{name}");
         }
@@ -239,10 +207,8 @@ mod tests {
 
     #[test]
     fn debug_output_has_no_secret() {
-        let app = AppKeys::new("1", "key", "hunter2").with_jwt(KeyMaterial::Secret {
-            algorithm: Algorithm::Hs256,
-            secret: b"hunter3".to_vec(),
-        });
+        let app = AppKeys::new("1", "key", "hunter2")
+            .with_jwt(KeyMaterial::Secret { algorithm: Algorithm::Hs256, secret: b"hunter3".to_vec() });
         let shown = format!("{app:?}");
         assert!(!shown.contains("hunter"), "{shown}");
         // `Vec<u8>` would show as numbers.

@@ -118,9 +118,7 @@ impl<'a> Payload<'a> {
         if let Some(at) = expires_at.filter(|&at| at <= now) {
             return Err(TokenError::Expired { at });
         }
-        if let Some(from) =
-            not_before.filter(|from| from.saturating_sub(NOT_BEFORE_LEEWAY_MS) > now)
-        {
+        if let Some(from) = not_before.filter(|from| from.saturating_sub(NOT_BEFORE_LEEWAY_MS) > now) {
             return Err(TokenError::NotYetValid { from });
         }
         Ok(Claims {
@@ -154,9 +152,7 @@ fn unix_ms(claim: &'static str, seconds: Option<f64>) -> Result<Option<u64>, Cla
     match seconds {
         None => Ok(None),
         // In range, so the product is far below 2^53 and exact to the millisecond. NaN is not in the range.
-        Some(seconds) if (0.0..=LAST_SECOND).contains(&seconds) => {
-            Ok(Some((seconds * 1000.0) as u64))
-        }
+        Some(seconds) if (0.0..=LAST_SECOND).contains(&seconds) => Ok(Some((seconds * 1000.0) as u64)),
         Some(_) => Err(ClaimError::TimeOutOfRange(claim)),
     }
 }

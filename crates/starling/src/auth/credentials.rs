@@ -96,9 +96,7 @@ pub fn bearer(authorization: &str) -> Option<&str> {
 
 /// User name and password of an `Authorization: Basic …` header (RFC 7617 section 2).
 fn basic(authorization: &str) -> Option<(String, String)> {
-    let decoded = BASE64
-        .decode(credentials_of("basic", authorization)?)
-        .ok()?;
+    let decoded = BASE64.decode(credentials_of("basic", authorization)?).ok()?;
     let text = String::from_utf8(decoded).ok()?;
     let (key, secret) = text.split_once(':')?;
     Some((key.to_owned(), secret.to_owned()))
@@ -123,98 +121,33 @@ mod tests {
 
     #[test]
     fn the_app_is_the_one_whose_secret_is_shown() {
-        let credentials = Credentials::new(&[
-            AppKeys::new("1", "key-1", "secret-1"),
-            AppKeys::new("2", "key-2", "se:cret-2"),
-        ]);
+        let credentials =
+            Credentials::new(&[AppKeys::new("1", "key-1", "secret-1"), AppKeys::new("2", "key-2", "se:cret-2")]);
         let basic = |text: &str| format!("Basic {}", BASE64.encode(text));
         for (name, header, expected) in [
             ("basic", basic("key-1:secret-1"), Ok("1")),
             ("basic, the other app", basic("key-2:se:cret-2"), Ok("2")),
-            (
-                "basic, crossed",
-                basic("key-1:se:cret-2"),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "basic, wrong secret",
-                basic("key-1:secret-"),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "basic, empty secret",
-                basic("key-1:"),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "basic, unknown key",
-                basic("key-3:secret-1"),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "basic, no colon",
-                basic("key-1"),
-                Err(CredentialsError::Malformed),
-            ),
-            (
-                "basic, unpadded",
-                basic("key-1:secret-1").replace('=', ""),
-                Ok("1"),
-            ),
-            (
-                "basic, lower case",
-                basic("key-1:secret-1").replace("Basic", "basic"),
-                Ok("1"),
-            ),
-            (
-                "basic, not base64",
-                "Basic !!!".into(),
-                Err(CredentialsError::Malformed),
-            ),
-            (
-                "basic, not UTF-8",
-                "Basic /////w==".into(),
-                Err(CredentialsError::Malformed),
-            ),
+            ("basic, crossed", basic("key-1:se:cret-2"), Err(CredentialsError::Wrong)),
+            ("basic, wrong secret", basic("key-1:secret-"), Err(CredentialsError::Wrong)),
+            ("basic, empty secret", basic("key-1:"), Err(CredentialsError::Wrong)),
+            ("basic, unknown key", basic("key-3:secret-1"), Err(CredentialsError::Wrong)),
+            ("basic, no colon", basic("key-1"), Err(CredentialsError::Malformed)),
+            ("basic, unpadded", basic("key-1:secret-1").replace('=', ""), Ok("1")),
+            ("basic, lower case", basic("key-1:secret-1").replace("Basic", "basic"), Ok("1")),
+            ("basic, not base64", "Basic !!!".into(), Err(CredentialsError::Malformed)),
+            ("basic, not UTF-8", "Basic /////w==".into(), Err(CredentialsError::Malformed)),
             ("bearer", "Bearer secret-1".into(), Ok("1")),
             ("bearer, the other app", "BEARER  se:cret-2".into(), Ok("2")),
-            (
-                "bearer, wrong",
-                "Bearer secret-3".into(),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "bearer, a key",
-                "Bearer key-1".into(),
-                Err(CredentialsError::Wrong),
-            ),
-            (
-                "bearer, empty",
-                "Bearer ".into(),
-                Err(CredentialsError::Malformed),
-            ),
-            (
-                "other scheme",
-                "Digest secret-1".into(),
-                Err(CredentialsError::Malformed),
-            ),
-            (
-                "no scheme",
-                "secret-1".into(),
-                Err(CredentialsError::Malformed),
-            ),
+            ("bearer, wrong", "Bearer secret-3".into(), Err(CredentialsError::Wrong)),
+            ("bearer, a key", "Bearer key-1".into(), Err(CredentialsError::Wrong)),
+            ("bearer, empty", "Bearer ".into(), Err(CredentialsError::Malformed)),
+            ("other scheme", "Digest secret-1".into(), Err(CredentialsError::Malformed)),
+            ("no scheme", "secret-1".into(), Err(CredentialsError::Malformed)),
             ("empty", String::new(), Err(CredentialsError::Malformed)),
         ] {
             let verdict = credentials.authenticate(Some(&header));
-            assert_eq!(
-                verdict.as_deref().map_err(|error| *error),
-                expected,
-                "{name}"
-            );
+            assert_eq!(verdict.as_deref().map_err(|error| *error), expected, "{name}");
         }
-        assert_eq!(
-            credentials.authenticate(None),
-            Err(CredentialsError::Missing)
-        );
+        assert_eq!(credentials.authenticate(None), Err(CredentialsError::Missing));
     }
 }

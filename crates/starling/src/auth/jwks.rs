@@ -59,8 +59,7 @@ pub(super) fn parse(document: &[u8]) -> Result<KeySet, JwksError> {
     if document.len() > MAX_JWKS_BYTES {
         return Err(JwksError::TooLarge);
     }
-    let document: Document<'_> =
-        serde_json::from_slice(document).map_err(|_| JwksError::Malformed)?;
+    let document: Document<'_> = serde_json::from_slice(document).map_err(|_| JwksError::Malformed)?;
     let keys: Vec<_> = document
         .keys
         .iter()
@@ -108,15 +107,9 @@ impl Jwk {
             ("OKP", Some("Ed25519")) => Algorithm::EdDsa,
             _ => return None,
         };
-        let fits = self
-            .alg
-            .as_deref()
-            .is_none_or(|alg| alg == algorithm.as_str())
+        let fits = self.alg.as_deref().is_none_or(|alg| alg == algorithm.as_str())
             && self.usage.as_deref().is_none_or(|usage| usage == "sig")
-            && self
-                .key_ops
-                .as_ref()
-                .is_none_or(|ops| ops.iter().any(|op| op == "verify"));
+            && self.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
         fits.then_some(algorithm)
     }
 

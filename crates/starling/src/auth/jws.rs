@@ -38,22 +38,12 @@ impl<'a> Jws<'a> {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
         let (header, payload) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let decode = |part: &str| {
-            URL_SAFE_NO_PAD
-                .decode(part)
-                .map_err(|_| TokenError::Malformed)
-        };
-        let header: Header =
-            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
+        let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
         // RFC 7515 section 4.1.11: extensions that must be understood, and none of them is.
         if header.crit.is_some() {
             return Err(TokenError::Malformed);
         }
-        Ok(Self {
-            header,
-            signed,
-            payload: decode(payload)?,
-            signature,
-        })
+        Ok(Self { header, signed, payload: decode(payload)?, signature })
     }
 }

@@ -36,14 +36,7 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All algorithms that are accepted, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
-        Self::Hs256,
-        Self::Hs384,
-        Self::Hs512,
-        Self::Rs256,
-        Self::Es256,
-        Self::EdDsa,
-    ];
+    pub const ALL: [Self; 6] = [Self::Hs256, Self::Hs384, Self::Hs512, Self::Rs256, Self::Es256, Self::EdDsa];
 
     /// The name as it stands in a token's `alg`.
     pub fn as_str(self) -> &'static str {
@@ -89,10 +82,7 @@ impl FromStr for Algorithm {
     type Err = UnknownAlgorithm;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.as_str() == name)
-            .ok_or(UnknownAlgorithm)
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name).ok_or(UnknownAlgorithm)
     }
 }
 
@@ -135,11 +125,7 @@ impl VerificationKey {
         if secret.is_empty() {
             return Err(KeyError::EmptySecret);
         }
-        Ok(Self {
-            algorithm,
-            kid: None,
-            key: DecodingKey::from_secret(secret),
-        })
+        Ok(Self { algorithm, kid: None, key: DecodingKey::from_secret(secret) })
     }
 
     pub(super) fn from_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, KeyError> {
@@ -153,36 +139,21 @@ impl VerificationKey {
         };
         let key = key.map_err(|_| KeyError::Pem(algorithm))?;
         // The PEM reader looks at the family only: a P-384 key, a short RSA key or a private key gets through it.
-        let bytes = key
-            .try_get_as_bytes()
-            .map_err(|_| KeyError::Pem(algorithm))?;
+        let bytes = key.try_get_as_bytes().map_err(|_| KeyError::Pem(algorithm))?;
         if !is_public_key(algorithm, bytes) {
             return Err(KeyError::Pem(algorithm));
         }
-        Ok(Self {
-            algorithm,
-            kid: None,
-            key,
-        })
+        Ok(Self { algorithm, kid: None, key })
     }
 
     /// A key whose parts were checked by the JWKS reader.
     pub(super) fn from_parts(algorithm: Algorithm, kid: Option<String>, key: DecodingKey) -> Self {
-        Self {
-            algorithm,
-            kid,
-            key,
-        }
+        Self { algorithm, kid, key }
     }
 
     fn verifies(&self, jws: &Jws<'_>) -> bool {
-        jsonwebtoken::crypto::verify(
-            jws.signature,
-            jws.signed.as_bytes(),
-            &self.key,
-            self.algorithm.to_jwt(),
-        )
-        .unwrap_or(false)
+        jsonwebtoken::crypto::verify(jws.signature, jws.signed.as_bytes(), &self.key, self.algorithm.to_jwt())
+            .unwrap_or(false)
     }
 }
 

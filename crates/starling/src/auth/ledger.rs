@@ -66,10 +66,7 @@ impl MemoryLedger {
 
     /// An empty ledger with room for `limit` used tickets.
     pub fn with_limit(limit: usize) -> Self {
-        Self {
-            used: Mutex::default(),
-            limit,
-        }
+        Self { used: Mutex::default(), limit }
     }
 }
 
@@ -87,13 +84,7 @@ impl TicketLedger for MemoryLedger {
 }
 
 impl Used {
-    fn claim(
-        &mut self,
-        id: TicketId,
-        expires_at: u64,
-        now: u64,
-        limit: usize,
-    ) -> Result<(), LedgerError> {
+    fn claim(&mut self, id: TicketId, expires_at: u64, now: u64, limit: usize) -> Result<(), LedgerError> {
         self.forget_before(now.saturating_sub(LEDGER_GRACE_MS) / 1000);
         let second = expires_at / 1000;
         let known = self.by_second.get(&second);
@@ -132,10 +123,7 @@ mod tests {
         // At the limit a used ticket is still known as used.
         assert_eq!(used.claim([1; 16], 30_000, 4, 2), Err(LedgerError::Claimed));
         let first_is_forgotten = 31_000 + LEDGER_GRACE_MS;
-        assert_eq!(
-            used.claim([3; 16], 90_000, first_is_forgotten - 1, 2),
-            Err(LedgerError::Full)
-        );
+        assert_eq!(used.claim([3; 16], 90_000, first_is_forgotten - 1, 2), Err(LedgerError::Full));
         assert_eq!(used.claim([3; 16], 90_000, first_is_forgotten, 2), Ok(()));
         assert_eq!(used.count, 2);
     }

@@ -59,11 +59,7 @@ pub enum MintError {
 /// # Errors
 ///
 /// An algorithm that is not an HMAC.
-pub fn mint(
-    algorithm: Algorithm,
-    secret: &[u8],
-    token: &NewToken<'_>,
-) -> Result<String, MintError> {
+pub fn mint(algorithm: Algorithm, secret: &[u8], token: &NewToken<'_>) -> Result<String, MintError> {
     if !algorithm.is_symmetric() {
         return Err(MintError::NotSymmetric(algorithm));
     }

@@ -36,12 +36,7 @@ pub struct AuthPolicy {
 
 impl Default for AuthPolicy {
     fn default() -> Self {
-        Self {
-            when: AuthWhen::default(),
-            timeout: Duration::from_secs(10),
-            anonymous: false,
-            query_token: false,
-        }
+        Self { when: AuthWhen::default(), timeout: Duration::from_secs(10), anonymous: false, query_token: false }
     }
 }
 
@@ -105,9 +100,7 @@ impl<'a> Offer<'a> {
 
 /// The token of the first `bearer.…` entry of a list of subprotocols, such as `starling.v1.json, bearer.eyJ…`.
 pub fn subprotocol_token(subprotocols: &str) -> Option<&str> {
-    subprotocols
-        .split(',')
-        .find_map(|entry| entry.trim().strip_prefix(BEARER_SUBPROTOCOL))
+    subprotocols.split(',').find_map(|entry| entry.trim().strip_prefix(BEARER_SUBPROTOCOL))
 }
 
 #[cfg(test)]
@@ -140,22 +133,10 @@ mod tests {
             token: Some("query"),
         };
         let closed = AuthPolicy::default();
-        let open = AuthPolicy {
-            query_token: true,
-            ..closed
-        };
-        let without_header = Offer {
-            authorization: Some("Basic cHJveHk6"),
-            ..all
-        };
-        let without_subprotocol = Offer {
-            subprotocols: Some("starling.v1.json"),
-            ..without_header
-        };
-        let query_only = Offer {
-            token: all.token,
-            ..Offer::default()
-        };
+        let open = AuthPolicy { query_token: true, ..closed };
+        let without_header = Offer { authorization: Some("Basic cHJveHk6"), ..all };
+        let without_subprotocol = Offer { subprotocols: Some("starling.v1.json"), ..without_header };
+        let query_only = Offer { token: all.token, ..Offer::default() };
         for (offer, policy, expected) in [
             (all, closed, Some(Proof::Token("header"))),
             (without_header, closed, Some(Proof::Token("subprotocol"))),
@@ -166,10 +147,7 @@ mod tests {
         ] {
             assert_eq!(offer.proof(&policy), expected);
         }
-        let later = AuthPolicy {
-            when: AuthWhen::FirstMessage,
-            ..closed
-        };
+        let later = AuthPolicy { when: AuthWhen::FirstMessage, ..closed };
         assert_eq!(all.upgrade_proof(&later), None);
         assert_eq!(all.upgrade_proof(&closed), Some(Proof::Token("header")));
     }

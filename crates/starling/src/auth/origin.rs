@@ -88,10 +88,7 @@ impl Origins {
 
     /// Any origin, or none.
     pub fn any() -> Self {
-        Self {
-            allow: Allow::Any,
-            require: false,
-        }
+        Self { allow: Allow::Any, require: false }
     }
 
     /// Judges the `Origin` header of a request.
@@ -133,21 +130,14 @@ impl Origins {
     /// The headers of the answer (204) to a preflight: `OPTIONS` with an `Access-Control-Request-Method`.
     /// `requested_headers` is its `Access-Control-Request-Headers`, which is granted as it is:
     /// no header is a permission here. `None`: the origin is not allowed, 403.
-    pub fn preflight_headers(
-        &self,
-        origin: Option<&str>,
-        requested_headers: Option<&str>,
-    ) -> Option<CorsHeaders> {
+    pub fn preflight_headers(&self, origin: Option<&str>, requested_headers: Option<&str>) -> Option<CorsHeaders> {
         if self.check(origin) != OriginVerdict::Allowed {
             return None;
         }
         let requested = requested_headers.filter(|list| is_header_list(list));
         let mut headers = self.response_headers(origin);
         headers.push(("access-control-allow-methods", METHODS.to_owned()));
-        headers.push((
-            "access-control-allow-headers",
-            requested.unwrap_or(HEADERS).to_owned(),
-        ));
+        headers.push(("access-control-allow-headers", requested.unwrap_or(HEADERS).to_owned()));
         headers.push(("access-control-max-age", PREFLIGHT_MAX_AGE.to_owned()));
         Some(headers)
     }
@@ -165,9 +155,7 @@ fn normalise(origin: &str) -> Option<String> {
     let origin = origin.to_ascii_lowercase();
     let (scheme, authority) = origin.split_once("://")?;
     let scheme_is_valid = scheme.starts_with(|first: char| first.is_ascii_lowercase())
-        && scheme
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     // An IPv6 address has colons of its own.
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -178,9 +166,7 @@ fn normalise(origin: &str) -> Option<String> {
     }
     let port = match port {
         None => None,
-        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Some(port.parse::<u16>().ok()?)
-        }
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => Some(port.parse::<u16>().ok()?),
         Some(_) => return None,
     };
     let default = match scheme {
@@ -195,24 +181,17 @@ fn normalise(origin: &str) -> Option<String> {
 }
 
 fn is_host(host: &str) -> bool {
-    let within =
-        |bytes: &str, allowed: fn(u8) -> bool| !bytes.is_empty() && bytes.bytes().all(allowed);
+    let within = |bytes: &str, allowed: fn(u8) -> bool| !bytes.is_empty() && bytes.bytes().all(allowed);
     match host.strip_prefix('[') {
-        Some(address) => address
-            .strip_suffix(']')
-            .is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => within(host, |byte| {
-            byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
-        }),
+        Some(address) => address.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
+        None => within(host, |byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)),
     }
 }
 
 fn is_header_list(list: &str) -> bool {
     !list.is_empty()
         && list.len() <= MAX_REQUESTED_HEADERS
-        && list
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-_, ".contains(&byte))
+        && list.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_, ".contains(&byte))
 }
 
 #[cfg(test)]
@@ -224,68 +203,18 @@ mod tests {
 
     #[test]
     fn origins_are_judged_by_scheme_host_and_port() {
-        let listed = &[
-            APP,
-            "http://localhost:3000",
-            "http://[::1]:80",
-            "capacitor://localhost",
-        ][..];
+        let listed = &[APP, "http://localhost:3000", "http://[::1]:80", "capacitor://localhost"][..];
         for (name, allow, origin, expected) in [
             ("listed", listed, Some(APP), Allowed),
-            (
-                "upper case",
-                listed,
-                Some("HTTPS://App.Example.COM"),
-                Allowed,
-            ),
-            (
-                "default port",
-                listed,
-                Some("https://app.example.com:443"),
-                Allowed,
-            ),
-            (
-                "other port",
-                listed,
-                Some("https://app.example.com:8443"),
-                Refused,
-            ),
-            (
-                "other scheme",
-                listed,
-                Some("http://app.example.com"),
-                Refused,
-            ),
-            (
-                "http port on https",
-                listed,
-                Some("https://app.example.com:80"),
-                Refused,
-            ),
-            (
-                "subdomain",
-                listed,
-                Some("https://x.app.example.com"),
-                Refused,
-            ),
-            (
-                "suffix",
-                listed,
-                Some("https://app.example.com.evil.com"),
-                Refused,
-            ),
-            (
-                "prefix",
-                listed,
-                Some("https://evilapp.example.com"),
-                Refused,
-            ),
-            (
-                "user info",
-                listed,
-                Some("https://app.example.com@evil.com"),
-                Refused,
-            ),
+            ("upper case", listed, Some("HTTPS://App.Example.COM"), Allowed),
+            ("default port", listed, Some("https://app.example.com:443"), Allowed),
+            ("other port", listed, Some("https://app.example.com:8443"), Refused),
+            ("other scheme", listed, Some("http://app.example.com"), Refused),
+            ("http port on https", listed, Some("https://app.example.com:80"), Refused),
+            ("subdomain", listed, Some("https://x.app.example.com"), Refused),
+            ("suffix", listed, Some("https://app.example.com.evil.com"), Refused),
+            ("prefix", listed, Some("https://evilapp.example.com"), Refused),
+            ("user info", listed, Some("https://app.example.com@evil.com"), Refused),
             ("path", listed, Some("https://app.example.com/"), Refused),
             ("own port", listed, Some("http://localhost:3000"), Allowed),
             ("no port", listed, Some("http://localhost"), Refused),
@@ -294,24 +223,14 @@ mod tests {
             ("app shell", listed, Some("capacitor://localhost"), Allowed),
             ("null", listed, Some("null"), Refused),
             ("empty", listed, Some(""), Refused),
-            (
-                "two origins",
-                listed,
-                Some("https://app.example.com https://evil.com"),
-                Refused,
-            ),
+            ("two origins", listed, Some("https://app.example.com https://evil.com"), Refused),
             ("garbage", listed, Some("://:"), Refused),
             ("absent", listed, None, Absent),
             ("null, listed", &["null"], Some("null"), Allowed),
             ("null, upper case", &["null"], Some("NULL"), Refused),
             ("any", &["*"], Some("https://evil.com"), Allowed),
             ("any, null", &["*"], Some("null"), Allowed),
-            (
-                "any among others",
-                &[APP, "*"],
-                Some("https://evil.com"),
-                Allowed,
-            ),
+            ("any among others", &[APP, "*"], Some("https://evil.com"), Allowed),
             ("none allowed", &[], Some(APP), Refused),
             ("none allowed, absent", &[], None, Absent),
         ] {
@@ -370,26 +289,17 @@ mod tests {
                 header("access-control-allow-credentials", "true"),
             ]
         );
-        assert_eq!(
-            listed.response_headers(Some("https://evil.com")),
-            std::slice::from_ref(&vary)
-        );
+        assert_eq!(listed.response_headers(Some("https://evil.com")), std::slice::from_ref(&vary));
         assert_eq!(listed.response_headers(None), [vary]);
         let any = Origins::any();
-        assert_eq!(
-            any.response_headers(Some(APP)),
-            [header("access-control-allow-origin", "*")]
-        );
+        assert_eq!(any.response_headers(Some(APP)), [header("access-control-allow-origin", "*")]);
         assert_eq!(any.response_headers(None), []);
     }
 
     #[test]
     fn preflights_grant_what_is_asked_for() {
         let origins = Origins::new(&[APP], false).unwrap();
-        assert_eq!(
-            origins.preflight_headers(Some("https://evil.com"), None),
-            None
-        );
+        assert_eq!(origins.preflight_headers(Some("https://evil.com"), None), None);
         assert_eq!(origins.preflight_headers(None, None), None);
         for (requested, granted) in [
             (None, HEADERS),
@@ -398,14 +308,7 @@ mod tests {
             (Some(""), HEADERS),
         ] {
             let headers = origins.preflight_headers(Some(APP), requested).unwrap();
-            let value = |name| {
-                headers
-                    .iter()
-                    .find(|header| header.0 == name)
-                    .unwrap()
-                    .1
-                    .as_str()
-            };
+            let value = |name| headers.iter().find(|header| header.0 == name).unwrap().1.as_str();
             assert_eq!(value("access-control-allow-origin"), APP);
             assert_eq!(value("access-control-allow-methods"), METHODS);
             assert_eq!(value("access-control-allow-headers"), granted);

@@ -102,9 +102,7 @@ impl RemoteKeys {
         if loopback {
             client = client.no_proxy();
         }
-        let client = client
-            .build()
-            .map_err(|error| UrlError::Client(error.to_string()))?;
+        let client = client.build().map_err(|error| UrlError::Client(error.to_string()))?;
         Ok(Self {
             url,
             text: text.to_owned(),
@@ -168,11 +166,7 @@ impl RemoteKeys {
             return Err(FetchError::Status(response.status().as_u16()));
         }
         let mut document = Vec::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(reqwest::Error::without_url)?
-        {
+        while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
             if document.len() + chunk.len() > MAX_JWKS_BYTES {
                 return Err(JwksError::TooLarge.into());
             }
@@ -207,8 +201,5 @@ async fn keep_fresh(keys: Weak<RemoteKeys>) {
 fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

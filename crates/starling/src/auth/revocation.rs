@@ -52,13 +52,7 @@ impl Revocations {
     /// # Errors
     ///
     /// [`RevocationsFull`]; nothing is changed then.
-    pub fn revoke(
-        &self,
-        app: &str,
-        user: &str,
-        before: u64,
-        now: u64,
-    ) -> Result<(), RevocationsFull> {
+    pub fn revoke(&self, app: &str, user: &str, before: u64, now: u64) -> Result<(), RevocationsFull> {
         let mut apps = self.apps.write();
         if !apps.contains_key(app) {
             apps.insert(app.into(), AppRevocations::default());
@@ -85,13 +79,7 @@ impl Revocations {
 }
 
 impl AppRevocations {
-    fn revoke(
-        &mut self,
-        user: &str,
-        before: u64,
-        now: u64,
-        limit: usize,
-    ) -> Result<(), RevocationsFull> {
+    fn revoke(&mut self, user: &str, before: u64, now: u64, limit: usize) -> Result<(), RevocationsFull> {
         if let Some((user, &earlier)) = self.before.get_key_value(user) {
             if earlier < before {
                 let user = user.clone();
@@ -149,11 +137,7 @@ mod tests {
             ("another user, unknown time", "1", "bob", None, false),
             ("another app", "2", "alice", Some(1), false),
         ] {
-            assert_eq!(
-                revocations.is_revoked(app, user, issued_at),
-                expected,
-                "{name}"
-            );
+            assert_eq!(revocations.is_revoked(app, user, issued_at), expected, "{name}");
         }
     }
 
@@ -175,16 +159,9 @@ mod tests {
         }
         assert_eq!(app.floor, None);
         app.revoke("c", 40, 100, 3).unwrap();
-        assert_eq!(
-            (app.before.len(), app.floor),
-            (3, None),
-            "a known user takes no room"
-        );
+        assert_eq!((app.before.len(), app.floor), (3, None), "a known user takes no room");
         app.revoke("d", 50, 100, 3).unwrap();
-        assert_eq!(
-            (app.before.len(), app.by_time.len(), app.floor),
-            (3, 3, Some(10))
-        );
+        assert_eq!((app.before.len(), app.by_time.len(), app.floor), (3, 3, Some(10)));
         app.revoke("e", 60, 100, 3).unwrap();
         assert_eq!(app.floor, Some(30));
     }

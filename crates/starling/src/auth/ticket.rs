@@ -105,9 +105,7 @@ pub struct Ticket {
 /// Shows when it expires, not the ticket.
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket")
-            .field("expires_in", &self.expires_in)
-            .finish_non_exhaustive()
+        f.debug_struct("Ticket").field("expires_in", &self.expires_in).finish_non_exhaustive()
     }
 }
 
@@ -160,10 +158,7 @@ impl Tickets {
         if ticket.len() > MAX_TICKET_BYTES {
             return Err(TicketError::TooLarge);
         }
-        Ok(Ticket {
-            ticket,
-            expires_in: (expires_at - now) / 1000,
-        })
+        Ok(Ticket { ticket, expires_in: (expires_at - now) / 1000 })
     }
 
     /// Uses a ticket up at `now` (Unix milliseconds) and returns whom it stands for.
@@ -187,9 +182,7 @@ impl Tickets {
         if ticket.len() > MAX_TICKET_BYTES {
             return Err(TicketError::Invalid);
         }
-        let bytes = URL_SAFE_NO_PAD
-            .decode(ticket)
-            .map_err(|_| TicketError::Invalid)?;
+        let bytes = URL_SAFE_NO_PAD.decode(ticket).map_err(|_| TicketError::Invalid)?;
         self.open_bytes(bytes).ok_or(TicketError::Invalid)
     }
 
@@ -202,15 +195,9 @@ impl Tickets {
         let (app, id) = head[2..].split_at(app_length);
         let id: TicketId = id.try_into().ok()?;
         let key = self.apps.get(std::str::from_utf8(app).ok()?)?;
-        let body = sealing_key(key, &id)
-            .open_in_place(zero_nonce(), Aad::from(&*head), body)
-            .ok()?;
+        let body = sealing_key(key, &id).open_in_place(zero_nonce(), Aad::from(&*head), body).ok()?;
         let (expires_at, claims) = body.split_first_chunk::<8>()?;
-        Some(Opened {
-            id,
-            expires_at: u64::from_be_bytes(*expires_at),
-            claims: serde_json::from_slice(claims).ok()?,
-        })
+        Some(Opened { id, expires_at: u64::from_be_bytes(*expires_at), claims: serde_json::from_slice(claims).ok()? })
     }
 }
 

@@ -72,11 +72,7 @@ impl Verifier {
     fn build(apps: &[AppKeys], kept: &[Arc<RemoteKeys>]) -> Result<Self, AppsError> {
         app::check(apps)?;
         let mut remotes = kept.to_vec();
-        let mut verifier = Self {
-            apps: Vec::with_capacity(apps.len()),
-            by_id: HashMap::new(),
-            by_key: HashMap::new(),
-        };
+        let mut verifier = Self { apps: Vec::with_capacity(apps.len()), by_id: HashMap::new(), by_key: HashMap::new() };
         for (index, app) in apps.iter().enumerate() {
             let app = App::load(app, &mut remotes)?;
             verifier.by_id.insert(app.id.clone(), index);
@@ -118,12 +114,7 @@ impl Verifier {
         self.verify_fresh_at(token, now, Instant::now()).await
     }
 
-    pub(super) async fn verify_fresh_at(
-        &self,
-        token: &str,
-        now: u64,
-        at: Instant,
-    ) -> Result<Claims, TokenError> {
+    pub(super) async fn verify_fresh_at(&self, token: &str, now: u64, at: Instant) -> Result<Claims, TokenError> {
         let refusal = match self.verify(token, now) {
             Err(refusal) if refusal.wants_fresh_keys() => refusal,
             verdict => return verdict,
@@ -139,12 +130,8 @@ impl Verifier {
 
     fn app_named_by(&self, token: &str) -> Option<&App> {
         let jws = Jws::parse(token).ok()?;
-        let named = Payload::parse(&jws.payload)
-            .ok()?
-            .app
-            .map(|id| id.into_text());
-        self.app_of(named.as_deref(), jws.header.kid.as_deref())
-            .ok()
+        let named = Payload::parse(&jws.payload).ok()?.app.map(|id| id.into_text());
+        self.app_of(named.as_deref(), jws.header.kid.as_deref()).ok()
     }
 
     /// The app that a token is for: its `app`, or the app whose key is its `kid`, or the only one.
@@ -184,11 +171,7 @@ impl App {
         if sources.is_empty() {
             sources.push(Source::of_secret(app));
         }
-        Ok(Self {
-            id: app.id.as_str().into(),
-            key: app.key.clone(),
-            sources,
-        })
+        Ok(Self { id: app.id.as_str().into(), key: app.key.clone(), sources })
     }
 
     fn check_signature(&self, jws: &Jws<'_>, payload: &Payload<'_>) -> Result<(), TokenError> {
@@ -215,44 +198,26 @@ impl App {
 }
 
 impl Source {
-    fn load(
-        source: &KeySource,
-        app: &AppKeys,
-        remotes: &mut Vec<Arc<RemoteKeys>>,
-    ) -> Result<Self, KeyError> {
+    fn load(source: &KeySource, app: &AppKeys, remotes: &mut Vec<Arc<RemoteKeys>>) -> Result<Self, KeyError> {
         let one = |key| Keys::Fixed(KeySet::new(vec![key]));
         let keys = match &source.material {
-            KeyMaterial::PublicKey { algorithm, pem } => {
-                one(VerificationKey::from_pem(*algorithm, pem)?)
-            }
-            KeyMaterial::Secret { algorithm, secret } => {
-                one(VerificationKey::from_secret(*algorithm, secret)?)
-            }
+            KeyMaterial::PublicKey { algorithm, pem } => one(VerificationKey::from_pem(*algorithm, pem)?),
+            KeyMaterial::Secret { algorithm, secret } => one(VerificationKey::from_secret(*algorithm, secret)?),
             KeyMaterial::Jwks { document } => Keys::Fixed(jwks::parse(document)?),
             KeyMaterial::JwksUrl { url } => Keys::Remote(remote(url, remotes)?),
         };
         let issuer = source.issuer.as_ref().or(app.issuer.as_ref());
         let audience = if source.audience.is_empty() { &app.audience } else { &source.audience };
-        Ok(Self {
-            keys,
-            issuer: issuer.cloned(),
-            audience: audience.clone(),
-        })
+        Ok(Self { keys, issuer: issuer.cloned(), audience: audience.clone() })
     }
 
     /// The app's own secret, which is good for each HMAC.
     fn of_secret(app: &AppKeys) -> Self {
         let keys = Algorithm::ALL
             .into_iter()
-            .filter_map(|algorithm| {
-                VerificationKey::from_secret(algorithm, app.secret.as_bytes()).ok()
-            })
+            .filter_map(|algorithm| VerificationKey::from_secret(algorithm, app.secret.as_bytes()).ok())
             .collect();
-        Self {
-            keys: Keys::Fixed(KeySet::new(keys)),
-            issuer: app.issuer.clone(),
-            audience: app.audience.clone(),
-        }
+        Self { keys: Keys::Fixed(KeySet::new(keys)), issuer: app.issuer.clone(), audience: app.audience.clone() }
     }
 
     fn check(

@@ -32,16 +32,10 @@ async fn a_revocation_refuses_tokens_and_tickets() {
         let verdict = auth.verify_fresh(&refused, NOW).await;
         assert_eq!(verdict.err(), Some(TokenError::Revoked));
     }
-    assert_eq!(
-        auth.redeem(&ticket, NOW).await.err(),
-        Some(TicketError::Revoked)
-    );
+    assert_eq!(auth.redeem(&ticket, NOW).await.err(), Some(TicketError::Revoked));
     assert!(auth.is_revoked(&claims));
     assert!(auth.verify(&token(Some(NOW_S)), NOW).is_ok());
-    assert!(
-        auth.verify(&hs256("secret", &json!({"sub": "bob"})), NOW)
-            .is_ok()
-    );
+    assert!(auth.verify(&hs256("secret", &json!({"sub": "bob"})), NOW).is_ok());
     assert_eq!(TokenError::Revoked.code(), TokenCode::Invalid);
 }
 
@@ -67,20 +61,10 @@ async fn a_new_configuration_keeps_revocations_and_used_tickets() {
 
     let refused = auth.replace(&[second.clone(), second]);
     assert_eq!(refused, Err(AppsError::DuplicateId("2".into())));
-    assert_eq!(
-        auth.app(Some("Bearer secret")).as_deref(),
-        Ok("1"),
-        "the old one stays"
-    );
+    assert_eq!(auth.app(Some("Bearer secret")).as_deref(), Ok("1"), "the old one stays");
 
     auth.replace(&[app().with_jwt(ED.source())]).unwrap();
     assert_eq!(auth.verify(&token, NOW).err(), Some(TokenError::Algorithm));
-    assert!(
-        auth.verify(&ED.sign(None, &json!({"sub": "alice"})), NOW)
-            .is_ok()
-    );
-    assert_eq!(
-        auth.app(Some("Bearer secret-2")),
-        Err(CredentialsError::Wrong)
-    );
+    assert!(auth.verify(&ED.sign(None, &json!({"sub": "alice"})), NOW).is_ok());
+    assert_eq!(auth.app(Some("Bearer secret-2")), Err(CredentialsError::Wrong));
 }

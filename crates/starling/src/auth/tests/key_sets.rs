@@ -43,11 +43,7 @@ impl KeyServer {
                 let _ = stream.write_all(&answer);
             }
         });
-        Self {
-            address,
-            answer,
-            requests,
-        }
+        Self { address, answer, requests }
     }
 
     fn url(&self) -> String {
@@ -63,8 +59,7 @@ impl KeyServer {
     }
 
     fn verifier(&self) -> Verifier {
-        let app =
-            AppKeys::new("1", "key", "secret").with_jwt(KeyMaterial::JwksUrl { url: self.url() });
+        let app = AppKeys::new("1", "key", "secret").with_jwt(KeyMaterial::JwksUrl { url: self.url() });
         Verifier::new(&[app]).unwrap()
     }
 }
@@ -75,8 +70,7 @@ fn ok(document: &Value) -> Vec<u8> {
 
 fn response(status: &str, body: &str) -> Vec<u8> {
     let length = body.len();
-    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}")
-        .into_bytes()
+    format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}").into_bytes()
 }
 
 fn keys(keys: &[Value]) -> Value {
@@ -107,39 +101,23 @@ fn unusable_keys_are_skipped() {
         ("OKP", ED.jwk("x"), true),
         ("no kid", with(&EC, "kid", Value::Null), true),
         ("alg that fits", with(&EC, "alg", json!("ES256")), true),
-        (
-            "key_ops that fit",
-            with(&EC, "key_ops", json!(["sign", "verify"])),
-            true,
-        ),
+        ("key_ops that fit", with(&EC, "key_ops", json!(["sign", "verify"])), true),
         ("private member", with(&EC, "d", json!("AAAA")), true),
         ("for encryption", with(&RSA, "use", json!("enc")), false),
-        (
-            "key_ops for encryption",
-            with(&RSA, "key_ops", json!(["encrypt"])),
-            false,
-        ),
+        ("key_ops for encryption", with(&RSA, "key_ops", json!(["encrypt"])), false),
         ("RS512", with(&RSA, "alg", json!("RS512")), false),
         ("RSA as HS256", with(&RSA, "alg", json!("HS256")), false),
         ("EC as RS256", with(&EC, "alg", json!("RS256")), false),
         ("P-384", with(&EC, "crv", json!("P-384")), false),
         ("Ed448", with(&ED, "crv", json!("Ed448")), false),
         ("X25519", with(&ED, "crv", json!("X25519")), false),
-        (
-            "secret",
-            json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}),
-            false,
-        ),
+        ("secret", json!({"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}), false),
         ("unknown type", json!({"kty": "PQ"}), false),
         ("RSA of 1024 bits", with(&RSA, "n", json!(short)), false),
         ("RSA of no bits", with(&RSA, "n", json!("AAAA")), false),
         ("even exponent", with(&RSA, "e", json!("AAAC")), false),
         ("no exponent", with(&RSA, "e", Value::Null), false),
-        (
-            "not on the curve",
-            with(&EC, "y", EC.jwk("x")["x"].clone()),
-            false,
-        ),
+        ("not on the curve", with(&EC, "y", EC.jwk("x")["x"].clone()), false),
         ("short coordinate", with(&EC, "x", json!("AAAA")), false),
         ("not base64", with(&ED, "x", json!("!!!")), false),
         ("not an object", json!("key"), false),
@@ -147,11 +125,7 @@ fn unusable_keys_are_skipped() {
         let alone = jwks::parse(keys(std::slice::from_ref(&jwk)).to_string().as_bytes());
         assert_eq!(alone.is_ok(), usable, "{name}");
         let among_others = jwks::parse(keys(&[jwk, ED.jwk("y")]).to_string().as_bytes());
-        assert_eq!(
-            among_others.unwrap().len(),
-            1 + usize::from(usable),
-            "{name}"
-        );
+        assert_eq!(among_others.unwrap().len(), 1 + usize::from(usable), "{name}");
     }
 }
 
@@ -165,10 +139,7 @@ fn documents_are_bounded() {
     let many = keys(&vec![ED.jwk("x"); MAX_JWKS_KEYS + 1]).to_string();
     assert_eq!(jwks::parse(many.as_bytes()).unwrap().len(), MAX_JWKS_KEYS);
     let large = format!("{}{}", " ".repeat(MAX_JWKS_BYTES), keys(&[ED.jwk("x")]));
-    assert_eq!(
-        jwks::parse(large.as_bytes()).err(),
-        Some(JwksError::TooLarge)
-    );
+    assert_eq!(jwks::parse(large.as_bytes()).err(), Some(JwksError::TooLarge));
 }
 
 #[test]
@@ -186,18 +157,8 @@ fn a_kid_chooses_the_key_and_none_tries_them_all() {
         ("no kid", &other, None, None),
         ("the app's key", &other, Some("key"), None),
         ("crossed", &other, Some("a"), Some(TokenError::Signature)),
-        (
-            "unknown kid",
-            &other,
-            Some("z"),
-            Some(TokenError::Signature),
-        ),
-        (
-            "another algorithm's kid",
-            &*ED,
-            Some("c"),
-            Some(TokenError::Signature),
-        ),
+        ("unknown kid", &other, Some("z"), Some(TokenError::Signature)),
+        ("another algorithm's kid", &*ED, Some("c"), Some(TokenError::Signature)),
     ] {
         let verdict = verifier.verify(&signer.sign(kid, &alice()), NOW);
         assert_eq!(verdict.err(), expected, "{name}");
@@ -209,16 +170,10 @@ async fn keys_behind_a_url_rotate() {
     let (old, new) = (Signer::new(Algorithm::Es256), Signer::new(Algorithm::EdDsa));
     let server = KeyServer::start(&keys(&[old.jwk("old")]));
     let verifier = server.verifier();
-    let (by_old, by_new) = (
-        old.sign(Some("old"), &alice()),
-        new.sign(Some("new"), &alice()),
-    );
+    let (by_old, by_new) = (old.sign(Some("old"), &alice()), new.sign(Some("new"), &alice()));
 
     // Nothing is fetched before it is needed.
-    assert_eq!(
-        verifier.verify(&by_old, NOW).err(),
-        Some(TokenError::KeysUnavailable)
-    );
+    assert_eq!(verifier.verify(&by_old, NOW).err(), Some(TokenError::KeysUnavailable));
     assert_eq!(server.requests(), 0);
     assert!(verifier.verify_fresh_at(&by_old, NOW, at(0)).await.is_ok());
     assert_eq!(server.requests(), 1);
@@ -226,10 +181,7 @@ async fn keys_behind_a_url_rotate() {
 
     // An unknown key is looked for at most every 10 s.
     server.answers(ok(&keys(&[old.jwk("old"), new.jwk("new")])));
-    assert_eq!(
-        verifier.verify(&by_new, NOW).err(),
-        Some(TokenError::KeyUnknown)
-    );
+    assert_eq!(verifier.verify(&by_new, NOW).err(), Some(TokenError::KeyUnknown));
     let too_soon = verifier.verify_fresh_at(&by_new, NOW, at(9)).await;
     assert_eq!(too_soon.err(), Some(TokenError::KeyUnknown));
     assert_eq!(server.requests(), 0);
@@ -242,10 +194,7 @@ async fn keys_behind_a_url_rotate() {
     let stranger = Signer::new(Algorithm::EdDsa).sign(Some("stranger"), &alice());
     let refused = verifier.verify_fresh_at(&stranger, NOW, at(20)).await;
     assert_eq!(refused.err(), Some(TokenError::KeyUnknown));
-    assert_eq!(
-        verifier.verify(&by_old, NOW).err(),
-        Some(TokenError::KeyUnknown)
-    );
+    assert_eq!(verifier.verify(&by_old, NOW).err(), Some(TokenError::KeyUnknown));
     assert!(verifier.verify(&by_new, NOW).is_ok());
 }
 
@@ -257,28 +206,16 @@ async fn known_keys_outlive_a_url_that_fails() {
     assert!(verifier.verify_fresh_at(&known, NOW, at(0)).await.is_ok());
     let new_key = keys(&[ED.jwk("b")]).to_string();
     let padded = format!("{}{new_key}", " ".repeat(MAX_JWKS_BYTES));
-    let endless = b"HTTP/1.1 200 OK\r\n\r\n"
-        .iter()
-        .copied()
-        .chain(padded.bytes());
+    let endless = b"HTTP/1.1 200 OK\r\n\r\n".iter().copied().chain(padded.bytes());
     for (step, (name, answer)) in [
         ("status 500", response("500 Oops", &new_key)),
         ("status 204", response("204 No Content", "")),
-        (
-            "redirect",
-            response(
-                &format!("302 Found\r\nlocation: {}", server.url()),
-                &new_key,
-            ),
-        ),
+        ("redirect", response(&format!("302 Found\r\nlocation: {}", server.url()), &new_key)),
         ("not JSON", response("200 OK", "<html>")),
         ("no keys", response("200 OK", r#"{"keys":[]}"#)),
         ("too large", response("200 OK", &padded)),
         ("too large, length unknown", endless.collect()),
-        (
-            "cut off",
-            b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{".to_vec(),
-        ),
+        ("cut off", b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n{".to_vec()),
         ("not HTTP", b"hello\r\n\r\n".to_vec()),
         ("silence", Vec::new()),
     ]
@@ -294,37 +231,21 @@ async fn known_keys_outlive_a_url_that_fails() {
         assert!(verifier.verify(&known, NOW).is_ok(), "{name}");
     }
     server.answers(response("200 OK", &new_key));
-    assert!(
-        verifier
-            .verify_fresh_at(&unknown, NOW, at(1000))
-            .await
-            .is_ok()
-    );
+    assert!(verifier.verify_fresh_at(&unknown, NOW, at(1000)).await.is_ok());
 }
 
 #[tokio::test]
 async fn tokens_that_no_fetch_could_help_cause_none() {
     let server = KeyServer::start(&keys(&[ED.jwk("a")]));
     let verifier = server.verifier();
-    verifier
-        .verify_fresh_at(&ED.sign(Some("a"), &alice()), NOW, at(0))
-        .await
-        .unwrap();
+    verifier.verify_fresh_at(&ED.sign(Some("a"), &alice()), NOW, at(0)).await.unwrap();
     assert_eq!(server.requests(), 1);
     let forged = Signer::new(Algorithm::EdDsa).sign(Some("a"), &alice());
     for (name, token, expected) in [
-        (
-            "HS256 by the app's secret",
-            hs256("secret", &alice()),
-            TokenError::Algorithm,
-        ),
+        ("HS256 by the app's secret", hs256("secret", &alice()), TokenError::Algorithm),
         ("forged with a known kid", forged, TokenError::Signature),
         ("garbage", "a.b.c".to_owned(), TokenError::Malformed),
-        (
-            "expired",
-            ED.sign(Some("a"), &json!({"sub": "a", "exp": 1})),
-            TokenError::Expired { at: 1000 },
-        ),
+        ("expired", ED.sign(Some("a"), &json!({"sub": "a", "exp": 1})), TokenError::Expired { at: 1000 }),
     ] {
         let verdict = verifier.verify_fresh_at(&token, NOW, at(100)).await;
         assert_eq!(verdict.err(), Some(expected), "{name}");
@@ -368,9 +289,6 @@ async fn a_watched_url_is_fetched_at_once_and_once() {
     // A reload keeps the keys of a URL that stays.
     auth.replace(&apps[..1]).unwrap();
     assert!(auth.verify(&token("1"), NOW).is_ok());
-    assert_eq!(
-        auth.verify(&token("2"), NOW).err(),
-        Some(TokenError::UnknownApp)
-    );
+    assert_eq!(auth.verify(&token("2"), NOW).err(), Some(TokenError::UnknownApp));
     assert_eq!(server.requests(), 1);
 }

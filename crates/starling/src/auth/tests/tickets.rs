@@ -12,10 +12,7 @@ use super::signing::{by_secret, hs256};
 use super::{NOW, NOW_S};
 
 fn tickets() -> Tickets {
-    Tickets::new(
-        &[AppKeys::new("1", "key", "secret")],
-        Arc::new(MemoryLedger::new()),
-    )
+    Tickets::new(&[AppKeys::new("1", "key", "secret")], Arc::new(MemoryLedger::new()))
 }
 
 fn alice() -> Claims {
@@ -35,10 +32,7 @@ async fn a_ticket_stands_for_its_claims_once() {
     assert_eq!((&*claims.user, &*claims.app), ("alice", "1"));
     assert_eq!(claims.info.unwrap().get(), r#"{"n":1}"#);
     assert_eq!(claims.subscribe, ["a:*"]);
-    assert_eq!(
-        (claims.issued_at, claims.expires_at),
-        (Some(NOW), Some(NOW + 3_600_000))
-    );
+    assert_eq!((claims.issued_at, claims.expires_at), (Some(NOW), Some(NOW + 3_600_000)));
 
     for later in [1, 2, 29_999] {
         let again = tickets.redeem(&ticket.ticket, NOW + later).await;
@@ -54,20 +48,10 @@ async fn a_ticket_stands_for_its_claims_once() {
 #[tokio::test]
 async fn a_ticket_ends_after_30_s_or_with_its_token() {
     let tickets = tickets();
-    let ending = |seconds: u64| Claims {
-        expires_at: Some(NOW + seconds * 1000),
-        ..alice()
-    };
+    let ending = |seconds: u64| Claims { expires_at: Some(NOW + seconds * 1000), ..alice() };
     for (name, claims, lifetime) in [
         ("long token", alice(), 30),
-        (
-            "endless token",
-            Claims {
-                expires_at: None,
-                ..alice()
-            },
-            30,
-        ),
+        ("endless token", Claims { expires_at: None, ..alice() }, 30),
         ("short token", ending(5), 5),
     ] {
         let ticket = tickets.issue(&claims, NOW).unwrap();
@@ -75,10 +59,7 @@ async fn a_ticket_ends_after_30_s_or_with_its_token() {
         let end = NOW + lifetime * 1000;
         let late = tickets.redeem(&ticket.ticket, end).await;
         assert_eq!(late.err(), Some(TicketError::Expired), "{name}");
-        assert!(
-            tickets.redeem(&ticket.ticket, end - 1).await.is_ok(),
-            "{name}"
-        );
+        assert!(tickets.redeem(&ticket.ticket, end - 1).await.is_ok(), "{name}");
     }
     assert_eq!(tickets.issue(&ending(0), NOW), Err(TicketError::Expired));
     assert_eq!(TicketError::Expired.code(), TokenCode::Expired);
@@ -92,21 +73,11 @@ async fn another_node_redeems_it_with_the_same_secret_only() {
     let shared = Arc::new(MemoryLedger::new());
     let (first, second) = (node("1", "secret", &shared), node("1", "secret", &shared));
     let ticket = first.issue(&alice(), NOW).unwrap().ticket;
-    for (name, other) in [
-        ("other secret", node("1", "other", &shared)),
-        ("other app", node("2", "secret", &shared)),
-    ] {
-        assert_eq!(
-            other.redeem(&ticket, NOW).await.err(),
-            Some(TicketError::Invalid),
-            "{name}"
-        );
+    for (name, other) in [("other secret", node("1", "other", &shared)), ("other app", node("2", "secret", &shared))] {
+        assert_eq!(other.redeem(&ticket, NOW).await.err(), Some(TicketError::Invalid), "{name}");
     }
     assert!(second.redeem(&ticket, NOW).await.is_ok());
-    assert_eq!(
-        first.redeem(&ticket, NOW).await.err(),
-        Some(TicketError::Used)
-    );
+    assert_eq!(first.redeem(&ticket, NOW).await.err(), Some(TicketError::Used));
 }
 
 #[tokio::test]
@@ -124,30 +95,18 @@ async fn a_changed_ticket_is_none() {
     for length in 0..bytes.len() {
         let cut = URL_SAFE_NO_PAD.encode(&bytes[..length]);
         let verdict = tickets.redeem(&cut, NOW).await;
-        assert_eq!(
-            verdict.err(),
-            Some(TicketError::Invalid),
-            "first {length} bytes"
-        );
+        assert_eq!(verdict.err(), Some(TicketError::Invalid), "first {length} bytes");
     }
     for garbage in ["", "!", "eyJ.eyJ.x", "é", &"A".repeat(10_000_000)] {
-        assert_eq!(
-            tickets.redeem(garbage, NOW).await.err(),
-            Some(TicketError::Invalid)
-        );
+        assert_eq!(tickets.redeem(garbage, NOW).await.err(), Some(TicketError::Invalid));
     }
-    assert!(
-        tickets.redeem(&ticket, NOW).await.is_ok(),
-        "none of this used it up"
-    );
+    assert!(tickets.redeem(&ticket, NOW).await.is_ok(), "none of this used it up");
 }
 
 #[tokio::test]
 async fn tickets_are_unlike_each_other_and_show_nothing() {
     let tickets = tickets();
-    let issued: HashSet<_> = (0..100)
-        .map(|_| tickets.issue(&alice(), NOW).unwrap().ticket)
-        .collect();
+    let issued: HashSet<_> = (0..100).map(|_| tickets.issue(&alice(), NOW).unwrap().ticket).collect();
     assert_eq!(issued.len(), 100);
     for ticket in &issued {
         let bytes = URL_SAFE_NO_PAD.decode(ticket).unwrap();
@@ -161,10 +120,7 @@ async fn tickets_are_unlike_each_other_and_show_nothing() {
 async fn the_largest_claims_fit() {
     let mut fill = MAX_TOKEN_BYTES * 3 / 4 - 100;
     let (token, claims) = loop {
-        let token = hs256(
-            "secret",
-            &json!({"sub": "a", "info": {"x": "\u{1}".repeat(fill / 6)}}),
-        );
+        let token = hs256("secret", &json!({"sub": "a", "info": {"x": "\u{1}".repeat(fill / 6)}}));
         match by_secret().verify(&token, NOW) {
             Ok(claims) => break (token, claims),
             Err(_) => fill -= 6,
@@ -183,10 +139,7 @@ async fn a_full_ledger_refuses() {
     let issue = || tickets.issue(&alice(), NOW).unwrap().ticket;
     let (first, second) = (issue(), issue());
     assert!(tickets.redeem(&first, NOW).await.is_ok());
-    assert_eq!(
-        tickets.redeem(&second, NOW).await.err(),
-        Some(TicketError::Full)
-    );
+    assert_eq!(tickets.redeem(&second, NOW).await.err(), Some(TicketError::Full));
     let later = NOW + 100_000;
     let third = tickets.issue(&alice(), later).unwrap().ticket;
     assert!(tickets.redeem(&third, later).await.is_ok());

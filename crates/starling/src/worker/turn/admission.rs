@@ -88,13 +88,7 @@ impl Worker {
         }
     }
 
-    pub(super) fn admitted(
-        &mut self,
-        slot: Slot,
-        tag: &Tag,
-        claims: &Claims,
-        result: Result<Box<Admission>, Refusal>,
-    ) {
+    pub(super) fn admitted(&mut self, slot: Slot, tag: &Tag, claims: &Claims, result: Result<Box<Admission>, Refusal>) {
         match result {
             Ok(admission) => self.admit(slot, tag, claims, *admission),
             Err(refusal) => self.refuse_auth(slot, tag, refusal, CloseReason::Forbidden),

@@ -40,7 +40,9 @@ impl Worker {
         let line = &mut connection.endpoint;
         let silence = now - line.heard;
         match line.state {
-            State::Closing | State::Farewell if line.close_by != 0 && line.close_by <= now => return self.remove(slot, CloseReason::Lost),
+            State::Closing | State::Farewell if line.close_by != 0 && line.close_by <= now => {
+                return self.remove(slot, CloseReason::Lost);
+            }
             State::Closing | State::Farewell => return,
             State::AwaitAuth if line.deadline <= now => {
                 let message = "no authentication in time";
