@@ -28,7 +28,7 @@ use crate::auth::{Claims, TokenError};
 use crate::gate::Permit;
 use crate::shared::Shared;
 
-pub(crate) use encoder::undeflated;
+pub(crate) use encoder::forms_of;
 pub(crate) use socket::Socket;
 
 /// The token of the waker; no connection has it.

@@ -18,9 +18,9 @@ pub(crate) fn deflated(form: Form, deflate: Option<Deflate>) -> Form {
     }
 }
 
-/// The form of the session, whatever is done to its frames.
-pub(crate) fn undeflated(form: Form) -> Form {
-    Form(form.0 & !DEFLATED)
+/// The forms in which connections of one session form are counted: plain and deflated.
+pub(crate) fn forms_of(form: Form) -> [Form; 2] {
+    [form, Form(form.0 | DEFLATED)]
 }
 
 /// A worker's encoder.
@@ -36,7 +36,7 @@ impl WireEncoder {
 
 impl Encoder for WireEncoder {
     fn encode(&mut self, form: Form, outgoing: &Outgoing<'_>) -> Bytes {
-        let packet = starling_proto::encode(undeflated(form), outgoing);
+        let packet = starling_proto::encode(Form(form.0 & !DEFLATED), outgoing);
         let (opcode, payload) = match &packet {
             OwnedPacket::Text(text) => (Opcode::Text, text),
             OwnedPacket::Binary(bytes) => (Opcode::Binary, bytes),

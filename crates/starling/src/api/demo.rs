@@ -1,0 +1,84 @@
+//! The demo page of `--dev`: three files that need nothing else, so that it works offline.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::answer::{Answer, Failure, typed};
+
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:";
+
+/// One file of the page.
+pub(super) struct File {
+    path: &'static str,
+    content_type: &'static str,
+    content: &'static [u8],
+}
+
+const FILES: [File; 3] = [
+    File {
+        path: "/",
+        content_type: "text/html; charset=utf-8",
+        content: include_bytes!("../../assets/demo/index.html"),
+    },
+    File {
+        path: "/style.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_bytes!("../../assets/demo/style.css"),
+    },
+    File {
+        path: "/app.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("../../assets/demo/app.js"),
+    },
+];
+
+/// Changes with the contents of any file.
+static TAG: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    FILES.iter().for_each(|file| hash.update(file.content));
+    let hex: String = hash.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    HeaderValue::from_str(&format!("\"{hex}\"")).expect("hexadecimal digits are a header value")
+});
+
+/// The file at a path.
+pub(super) fn file(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.path == path)
+}
+
+/// The file itself, or 304 for a browser that has it.
+pub(super) fn serve(file: &File, method: &Method, headers: &HeaderMap) -> Answer {
+    if method != Method::GET && method != Method::HEAD {
+        return Err(Failure::method_not_allowed("GET, HEAD"));
+    }
+    let is_known = headers.get(IF_NONE_MATCH).is_some_and(|known| *known == *TAG);
+    let (status, content) = match is_known {
+        true => (StatusCode::NOT_MODIFIED, Vec::new()),
+        false => (StatusCode::OK, file.content.to_vec()),
+    };
+    let mut response = typed(status, file.content_type, content);
+    let headers = response.headers_mut();
+    headers.insert(ETAG, TAG.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_that_has_the_file_is_told_so() {
+        let index = file("/").unwrap();
+        let first = serve(index, &Method::GET, &HeaderMap::new()).unwrap();
+        assert_eq!((first.status(), &first.headers()["content-security-policy"]), (StatusCode::OK, &HeaderValue::from_static(POLICY)));
+        let mut headers = HeaderMap::new();
+        headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
+        assert_eq!(serve(index, &Method::GET, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert!(serve(index, &Method::POST, &headers).is_err());
+        assert!(file("/nothing").is_none());
+    }
+}

@@ -1,0 +1,140 @@
+//! Acting on all connections of a user, on every node.
+
+use serde::Deserialize;
+use starling_core::{ChannelName, Control, ErrorCode, Refusal};
+use utoipa::ToSchema;
+
+use super::answer::{Answer, Failure, done};
+use super::openapi::Refused;
+use super::routes::Call;
+use super::{draft, path};
+use crate::shared::unix_ms;
+
+/// 9999-12-31T23:59:59Z in Unix seconds. What is larger was meant as milliseconds.
+const END_OF_TIME: u64 = 253_402_300_799;
+
+/// Close a user's connections
+///
+/// With close code 4003. They may come back: see `revoke`.
+#[utoipa::path(
+    post, path = "/api/users/{user}/disconnect", tag = "users",
+    params(("user" = String, Path, description = "The user's id: the `sub` of its tokens")),
+    responses((status = 204, description = "They are being closed, if there are any"), Refused),
+)]
+pub(super) async fn disconnect_user(call: Call) -> Answer {
+    let user = call.names.user()?;
+    control(call, Control::DisconnectUser { user }).await
+}
+
+/// From when on tokens are good again.
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = Revoke)]
+pub(super) struct RevokeBody {
+    /// Tokens issued before this are refused, in Unix seconds. Default: now.
+    before: Option<u64>,
+}
+
+/// Revoke a user's tokens
+///
+/// Those issued (`iat`) before the moment, and those without `iat`, are refused from then on, and their connections are
+/// closed with close code 4003. As `iat` is in whole seconds, without `before` a token issued in this very second is
+/// refused as well: issue new ones from the next second on.
+#[utoipa::path(
+    post, path = "/api/users/{user}/revoke", tag = "users",
+    params(("user" = String, Path, description = "The user's id: the `sub` of its tokens")),
+    request_body = inline(Option<RevokeBody>),
+    responses((status = 204, description = "They are refused"), Refused),
+)]
+pub(super) async fn revoke_user(call: Call) -> Answer {
+    let user = call.names.user()?;
+    let body = match call.body.trim_ascii().is_empty() {
+        true => RevokeBody::default(),
+        false => draft::parse(&call.body)?,
+    };
+    let before = revoked_before(body.before, unix_ms())?;
+    control(call, Control::Revoke { user, before }).await
+}
+
+/// The moment before which tokens are refused, in Unix seconds, at `now` in Unix milliseconds.
+fn revoked_before(given: Option<u64>, now: u64) -> Result<u64, Failure> {
+    match given {
+        // Rounded up: a token that was issued earlier in this second must not survive.
+        None => Ok(now.div_ceil(1000)),
+        Some(before) if before <= END_OF_TIME => Ok(before),
+        Some(_) => Err(Failure::invalid("`before` is in Unix seconds, not milliseconds")),
+    }
+}
+
+/// A channel to put a user into, or to take it out of.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UserChannel)]
+pub(super) struct ChannelBody {
+    #[schema(example = "room:1")]
+    channel: String,
+}
+
+/// Subscribe a user's connections
+///
+/// All that are open now, whatever the rules say of `subscribe`; the channel needs a rule.
+#[utoipa::path(
+    post, path = "/api/users/{user}/subscribe", tag = "users",
+    params(("user" = String, Path, description = "The user's id: the `sub` of its tokens")),
+    request_body = ChannelBody,
+    responses((status = 204, description = "They are being subscribed, if there are any"), Refused),
+)]
+pub(super) async fn subscribe_user(call: Call) -> Answer {
+    let (user, channel) = (call.names.user()?, channel(&call)?);
+    if call.shared.hub.rule(&call.app, &channel).is_none() {
+        return Err(Refusal::new(ErrorCode::Forbidden, "no channel rule allows this channel").into());
+    }
+    control(call, Control::Subscribe { user, channel }).await
+}
+
+/// Unsubscribe a user's connections
+///
+/// All that are open now. They are told, and may subscribe again if the rules let them.
+#[utoipa::path(
+    post, path = "/api/users/{user}/unsubscribe", tag = "users",
+    params(("user" = String, Path, description = "The user's id: the `sub` of its tokens")),
+    request_body = ChannelBody,
+    responses((status = 204, description = "They are being unsubscribed, if they were subscribed"), Refused),
+)]
+pub(super) async fn unsubscribe_user(call: Call) -> Answer {
+    let (user, channel) = (call.names.user()?, channel(&call)?);
+    control(call, Control::Unsubscribe { user, channel }).await
+}
+
+/// The channel that the body names. User channels belong to their users and can be neither given nor taken.
+fn channel(call: &Call) -> Result<ChannelName, Failure> {
+    let body: ChannelBody = draft::parse(&call.body)?;
+    let channel = path::channel(&body.channel)?;
+    match channel.user() {
+        None => Ok(channel),
+        Some(_) => Err(Refusal::new(ErrorCode::InvalidChannel, "user channels cannot be subscribed to").into()),
+    }
+}
+
+async fn control(call: Call, control: Control) -> Answer {
+    call.shared.hub.engine().control(&call.app, control).wait().await.map_err(Refusal::from)?;
+    done()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_of_the_present_second_are_revoked_too() {
+        for (given, now, expected) in [
+            (None, 5_000, Some(5)),
+            (None, 5_001, Some(6)),
+            (None, 5_999, Some(6)),
+            (Some(0), 5_000, Some(0)),
+            (Some(7), 5_000, Some(7)),
+            (Some(END_OF_TIME), 5_000, Some(END_OF_TIME)),
+            (Some(END_OF_TIME + 1), 5_000, None),
+        ] {
+            assert_eq!(revoked_before(given, now).ok(), expected, "{given:?} at {now}");
+        }
+    }
+}
