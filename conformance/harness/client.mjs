@@ -44,7 +44,7 @@ async function patiently(promise, story) {
 export class Client {
   received = []; // not yet taken by a test
   raws = []; // the text (or bytes) of every frame ever received
-  #waiting = null;
+  #waiting = new Set();
   #nextId = 1;
 
   /**
@@ -145,12 +145,13 @@ export class Client {
 
   async #more(what) {
     if (this.end) throw new Error(`closed with ${this.end.code} ${this.end.reason} while waiting for ${what}; untaken: ${this.#story()}`);
-    await patiently(new Promise((wake) => { this.#waiting = wake; }), () => `waited in vain for ${what}; untaken: ${this.#story()}`);
+    await patiently(new Promise((wake) => { this.#waiting.add(wake); }), () => `waited in vain for ${what}; untaken: ${this.#story()}`);
   }
 
   #wake() {
-    this.#waiting?.();
-    this.#waiting = null;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const wake of waiting) wake();
   }
 
   #story() {

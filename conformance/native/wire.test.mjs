@@ -69,7 +69,7 @@ for (const [name, code, ...bytes] of [
     assert.ok(got === code || (name.startsWith("a length") && got === 1009), `close ${got}`);
     raw.write(close(1000));
     await raw.end();
-    await server.publish("witness", name);
+    await witness.publish("witness", name);
     assert.equal((await witness.message("witness")).payload, name);
   });
 }
