@@ -30,7 +30,8 @@ const USER_CHALLENGE: &str = r#"Bearer realm="starling""#;
 pub(super) struct Failure {
     pub status: StatusCode,
     pub refusal: Refusal,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed, because most have none.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Failure {
@@ -39,7 +40,7 @@ impl Failure {
     }
 
     fn with(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.header = Some((name, value));
+        self.header = Some(Box::new((name, value)));
         self
     }
 
@@ -97,7 +98,8 @@ impl Failure {
     pub fn into_response(self) -> Response<Body> {
         let error = ErrorObject { error: ErrorDetail { code: &self.refusal.code, message: &self.refusal.message } };
         let mut response = json_with(self.status, &error);
-        if let Some((name, value)) = self.header {
+        if let Some(header) = self.header {
+            let (name, value) = *header;
             response.headers_mut().insert(name, value);
         }
         response

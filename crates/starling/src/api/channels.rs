@@ -242,7 +242,7 @@ pub(super) async fn clear_history(call: Call) -> Answer {
 mod tests {
     use std::sync::Arc;
 
-    use starling_core::{AppId, Epoch, Message, MessageId, Payload, Position, RawJson};
+    use starling_core::{AppId, ChannelName, Epoch, Message, MessageId, Payload, Position, RawJson};
 
     use super::*;
 
