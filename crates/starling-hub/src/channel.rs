@@ -27,12 +27,15 @@ pub(crate) struct Channel {
     pub cursor: Option<Position>,
     pub incoming: Vec<Arc<Broadcast>>,
     pub presence: Vec<Arc<PresenceEvent>>,
+    /// What happened since a watcher began to wait for its state.
+    pub presence_since: Vec<Arc<PresenceEvent>>,
     /// Whether it is in the list of channels to look at in this turn.
     pub touched: bool,
     /// How often the engine was told that this worker wants the channel.
     pub wishes: u32,
-    /// Whether the log is being read for all live members: until then nothing that arrives is looked at.
-    pub refilling: bool,
+    /// The number of the read, while the log is read for all live members: until then no message that arrives is looked
+    /// at.
+    pub refilling: Option<u64>,
     /// Since when nobody needs it, in microseconds of the worker's clock.
     pub vacant_since: Option<u64>,
 }
@@ -49,8 +52,8 @@ pub(crate) struct Catching {
 /// What a member that reads the log waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// For a page of the log.
-    Page,
+    /// For the page of the log that is read under this number.
+    Page(u64),
     /// For its socket to drain.
     Socket,
     /// For the live members to arrive where it is.
@@ -78,9 +81,10 @@ impl Channel {
             cursor: None,
             incoming: Vec::new(),
             presence: Vec::new(),
+            presence_since: Vec::new(),
             touched: false,
             wishes: 0,
-            refilling: false,
+            refilling: None,
             vacant_since: None,
         }
     }

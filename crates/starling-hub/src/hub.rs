@@ -30,6 +30,17 @@ pub struct Settings {
     pub backpressure: Backpressure,
 }
 
+impl Settings {
+    /// The rule that decides what a channel keeps, whoever asks. User channels have none, whatever the patterns match:
+    /// they keep nothing, and no client may ask for them.
+    pub fn rule(&self, app: &AppId, channel: &ChannelName) -> Option<&Arc<Rule>> {
+        if channel.user().is_some() {
+            return None;
+        }
+        self.rules.for_channel(app, channel.as_str())
+    }
+}
+
 /// What a hub is made of.
 pub struct HubOptions {
     /// The rules and limits to start with.
@@ -134,7 +145,7 @@ impl Hub {
         exclude: Option<ConnectionId>,
         unix_ms: u64,
     ) -> Pending<Result<Published, Refusal>> {
-        let rule = self.settings.load().rules.for_channel(app, publish.channel.as_str()).cloned();
+        let rule = self.rule(app, &publish.channel);
         if rule.is_none() && publish.channel.user().is_none() {
             return Pending::Ready(Err(no_rule()));
         }
@@ -202,7 +213,7 @@ impl Hub {
 
     /// The rule that decides what a channel keeps.
     pub fn rule(&self, app: &AppId, channel: &ChannelName) -> Option<Arc<Rule>> {
-        self.settings.load().rules.for_channel(app, channel.as_str()).cloned()
+        self.settings.load().rule(app, channel).cloned()
     }
 
     /// Asks every worker of this node; `answer` is called once for each, from its thread.

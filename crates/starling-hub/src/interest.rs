@@ -63,6 +63,9 @@ impl Interest {
         let last = *workers == 0;
         if last {
             shard.remove(key);
+            if shard.capacity() > 64 && shard.len() < shard.capacity() / 4 {
+                shard.shrink_to_fit();
+            }
         }
         last
     }

@@ -153,8 +153,8 @@ impl Engine for MemoryEngine {
 
     fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>> {
         let head = self.with(app, channel, |state| {
-            let log = state.log.insert(Log::create());
-            let head = log.head();
+            let log = Log::create_after(state.log.as_deref());
+            let head = state.log.insert(log).head();
             // Under the lock: members learn of the new log before its first message arrives.
             self.sink().control(app, Control::HistoryCleared { channel: channel.clone(), head: head.clone() });
             head

@@ -10,6 +10,7 @@ mod catchup;
 mod control;
 mod deliver;
 mod presence;
+mod refill;
 mod requests;
 mod subscribe;
 
@@ -53,6 +54,8 @@ pub struct Shard<T> {
     dirty: Vec<Slot>,
     vacant: VecDeque<u32>,
     letters: Vec<Letter>,
+    /// Counts reads of logs, so that each has a number.
+    reads: u64,
 }
 
 impl<T: Endpoint> Shard<T> {
@@ -73,6 +76,7 @@ impl<T: Endpoint> Shard<T> {
             dirty: Vec::new(),
             vacant: VecDeque::new(),
             letters: Vec::new(),
+            reads: 0,
         }
     }
 
@@ -111,7 +115,7 @@ impl<T: Endpoint> Shard<T> {
         let (id, app) = (connection.identity.connection.clone(), connection.identity.app.clone());
         let user = connection.identity.user.clone();
         if before.connection != id {
-            self.by_id.remove(&before.connection);
+            self.forget_id(&before.connection, slot.index);
             self.by_id.insert(id, slot.index);
         }
         if before.app != app {
@@ -190,7 +194,7 @@ impl<T: Endpoint> Shard<T> {
         self.get(slot)?;
         self.leave_all(slot.index, now);
         let connection = *self.connections.remove(slot.index as usize);
-        self.by_id.remove(&connection.identity.connection);
+        self.forget_id(&connection.identity.connection, slot.index);
         let counters = self.hub.counters().of(&connection.identity.app);
         counters.connections.of(connection.form).fetch_sub(1, Ordering::Relaxed);
         counters.count_close(connection.closing.unwrap_or(reason));
@@ -232,6 +236,7 @@ impl<T: Endpoint> Shard<T> {
         for slot in into.iter() {
             if let Some(connection) = self.connections.get_mut(slot.index as usize) {
                 connection.dirty = false;
+                connection.outbox.offer_to_socket();
             }
         }
     }
@@ -259,7 +264,11 @@ impl<T: Endpoint> Shard<T> {
 
     /// Reads the inbox: messages are put aside for [`Shard::deliver`], everything else happens now.
     pub fn read_inbox(&mut self, now: Now) {
-        self.settings = self.hub.settings();
+        let settings = self.hub.settings();
+        if !Arc::ptr_eq(&settings, &self.settings) {
+            self.settings = settings;
+            self.follow_rules();
+        }
         let mut letters = std::mem::take(&mut self.letters);
         self.inbox.take(&mut letters);
         for letter in letters.drain(..) {
@@ -350,6 +359,13 @@ impl<T: Endpoint> Shard<T> {
         self.vacant.shrink_to_fit();
     }
 
+    /// Unless the id belongs to another connection by now: a session that moved to a new transport keeps it.
+    fn forget_id(&mut self, id: &ConnectionId, index: u32) {
+        if self.by_id.get(id) == Some(&index) {
+            self.by_id.remove(id);
+        }
+    }
+
     fn slot(&self, index: u32) -> Slot {
         Slot { index, generation: self.connections[index as usize].generation }
     }
@@ -375,12 +391,24 @@ impl<T: Endpoint> Shard<T> {
         if let Some(&index) = self.by_name.get(&key) {
             return index;
         }
-        let rule = self.settings.rules.for_channel(&key.app, key.channel.as_str()).cloned();
+        let rule = self.settings.rule(&key.app, &key.channel).cloned();
         let counters = self.hub.counters().of(&key.app);
         let index = self.channels.insert(Channel::new(key.clone(), rule, counters)) as u32;
         self.hub.interest().add(&key, self.worker);
         self.by_name.insert(key, index);
         index
+    }
+
+    /// Has the channels that are there follow rules that were changed. Members stay members.
+    fn follow_rules(&mut self) {
+        let indices: Vec<u32> = self.channels.iter().map(|(index, _)| index as u32).collect();
+        for index in indices {
+            let channel = &mut self.channels[index as usize];
+            channel.rule = self.settings.rule(&channel.key.app, &channel.key.channel).cloned();
+            if channel.history().is_none() {
+                self.forget_log(index);
+            }
+        }
     }
 
     /// Notes that a channel lost a member.
@@ -454,9 +482,10 @@ impl<T: Endpoint> Shard<T> {
         }
         if subscription.watching {
             channel.watchers.retain(|watcher| watcher.connection != index);
+            self.forget_events(subscription.channel);
         }
         if subscription.present {
-            let key = channel.key.clone();
+            let key = self.channels[subscription.channel as usize].key.clone();
             let connection = self.connections[index as usize].identity.connection.clone();
             self.leave_presence(&key, connection);
         }

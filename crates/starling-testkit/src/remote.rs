@@ -171,6 +171,14 @@ impl RemoteEngine {
         self.state().broker.deliveries.push_front(next);
     }
 
+    /// Puts the next delivery behind the one after it.
+    pub fn postpone(&self) {
+        let mut state = self.state();
+        if state.broker.deliveries.len() > 1 {
+            state.broker.deliveries.swap(0, 1);
+        }
+    }
+
     /// Loses the next delivery.
     pub fn lose(&self) {
         self.state().broker.deliveries.pop_front();

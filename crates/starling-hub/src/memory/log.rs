@@ -32,6 +32,16 @@ impl Log {
         })
     }
 
+    /// An empty log in the place of another, that is forgotten no sooner than that one.
+    pub fn create_after(before: Option<&Self>) -> Box<Self> {
+        let mut log = Self::create();
+        if let Some(before) = before {
+            log.policy = before.policy;
+            log.used = before.used;
+        }
+        log
+    }
+
     pub fn head(&self) -> Position {
         Position { epoch: self.epoch.clone(), offset: self.top }
     }

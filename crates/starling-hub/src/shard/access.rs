@@ -34,7 +34,7 @@ impl<T: Endpoint> Shard<T> {
         if let Some(owner) = channel.user() {
             return match &identity.user {
                 Some(user) if user.as_str() == owner => Err(Refusal::new(
-                    ErrorCode::AlreadySubscribed,
+                    ErrorCode::Forbidden,
                     "a connection receives its own user's channel without subscribing",
                 )),
                 Some(_) => Err(Refusal::new(ErrorCode::Forbidden, "this channel belongs to another user")),
@@ -93,6 +93,9 @@ impl<T: Endpoint> Shard<T> {
     }
 
     fn rule_for(&self, identity: &Identity, channel: &ChannelName) -> Result<&Rule, Refusal> {
+        if channel.user().is_some() {
+            return Err(no_rule());
+        }
         let user = identity.user.as_ref().map(|user| user.as_str());
         let rule = self.settings.rules.for_caller(&identity.app, channel.as_str(), user);
         rule.map(|rule| &**rule).ok_or_else(no_rule)

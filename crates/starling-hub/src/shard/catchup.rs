@@ -1,23 +1,27 @@
-//! Members that read the log: after a recovery, a rewind, or when messages were lost on the way to this node.
+//! A member that reads the log on its own: after a recovery or a rewind, until it meets the live members.
 
-use starling_core::{Delivery, EngineError, HistoryPage, HistoryRange, Outgoing, Position};
+use starling_core::{Delivery, EngineError, HistoryPage, HistoryRange, Outgoing};
 
+use super::refill::hole;
 use super::*;
-use crate::broadcast::Broadcast;
-use crate::channel::Step;
+use crate::channel::{Catching, Step};
 
 /// Messages read from the log at once. A page is in memory only while it is written.
 pub(super) const PAGE: usize = 256;
 
+/// A slot that never was, for what is asked on no connection's behalf.
+pub(super) const NOBODY: Slot = Slot { index: u32::MAX, generation: 0 };
+
 impl<T: Endpoint> Shard<T> {
-    /// Writes a page of the log to a member that reads it, as far as its socket takes it, and goes on from there.
-    pub(super) fn feed(&mut self, slot: Slot, index: u32, page: &HistoryPage, now: Now) {
+    /// Writes a page of the log to a member that reads it, as far as its socket takes it. Returns whether it must read
+    /// on now; otherwise it is live, or waits for its socket or for the live members.
+    pub(super) fn feed(&mut self, slot: Slot, index: u32, page: &HistoryPage) -> bool {
         let settings = self.settings.clone();
         let Self { channels, connections, encoder, .. } = self;
         let channel = &mut channels[index as usize];
         let connection = &mut connections[slot.index as usize];
-        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
-            return;
+        let Some(catching) = reader(&mut channel.catching, slot) else {
+            return false;
         };
         let mut delivered = 0;
         let mut full = false;
@@ -40,80 +44,111 @@ impl<T: Endpoint> Shard<T> {
         }
         channel.counters.delivered.of(connection.form).fetch_add(delivered, Ordering::Relaxed);
         let is_at_head = catching.position.offset >= page.head.offset;
-        catching.step = if full { Step::Socket } else { Step::Page };
-        self.mark_dirty(slot.index);
         if full {
-            return;
+            catching.step = Step::Socket;
         }
-        if is_at_head { self.meet_cursor(slot, index, now) } else { self.read_on(slot, index, now) }
+        self.mark_dirty(slot.index);
+        match (full, is_at_head) {
+            (true, _) => false,
+            (false, true) => self.meet_cursor(slot, index),
+            (false, false) => true,
+        }
     }
 
-    /// A member read to the head of the log: it goes live if the live members are there too.
-    fn meet_cursor(&mut self, slot: Slot, index: u32, now: Now) {
+    /// A member read to the head of the log: it goes live if the live members are there too. Returns whether it must
+    /// read on, because they are ahead.
+    fn meet_cursor(&mut self, slot: Slot, index: u32) -> bool {
         let channel = &mut self.channels[index as usize];
         let Some(at) = channel.catching.iter().position(|entry| entry.connection == slot.index) else {
-            return;
+            return false;
         };
-        let position = &channel.catching[at].position;
+        let position = channel.catching[at].position.clone();
+        // Others that wait count as live: the cursor comes to them step by step, and must not jump over them.
+        let occupied = !channel.live.is_empty() || channel.catching.iter().any(|entry| entry.step == Step::Cursor);
         match &channel.cursor {
-            Some(cursor) if !channel.live.is_empty() && cursor.epoch != position.epoch => {
-                // The live members have not heard yet that there is a new log; they will be told.
+            Some(cursor) if *cursor == position => {}
+            Some(cursor) if cursor.epoch == position.epoch && cursor.offset > position.offset => return true,
+            // Messages up to here are on their way to the live members; or there is a new log, and they will be told.
+            Some(_) if occupied => {
                 channel.catching[at].step = Step::Cursor;
-            }
-            Some(cursor) if cursor.epoch == position.epoch && cursor.offset > position.offset => {
-                self.read_on(slot, index, now);
-            }
-            Some(cursor)
-                if cursor.epoch == position.epoch && cursor.offset < position.offset && !channel.live.is_empty() =>
-            {
-                channel.catching[at].step = Step::Cursor;
+                return false;
             }
             _ => {
-                channel.cursor = Some(position.clone());
-                self.stop_catching(at, index);
+                channel.cursor = Some(position);
+                // What was being read was for members that are gone.
+                if channel.refilling.take().is_some() {
+                    self.touch(index);
+                }
             }
         }
+        self.stop_catching(at, index);
+        false
     }
 
     /// Members that wait where the live members have arrived go live.
     pub(super) fn promote(&mut self, index: u32) {
-        let channel = &self.channels[index as usize];
         let arrived = |channel: &Channel| {
-            channel
-                .catching
-                .iter()
-                .position(|entry| entry.step == Step::Cursor && channel.cursor.as_ref() == Some(&entry.position))
+            let is_there =
+                |entry: &Catching| entry.step == Step::Cursor && channel.cursor.as_ref() == Some(&entry.position);
+            channel.catching.iter().position(is_there)
         };
-        let mut next = arrived(channel);
-        while let Some(at) = next {
+        while let Some(at) = arrived(&self.channels[index as usize]) {
             self.stop_catching(at, index);
-            next = arrived(&self.channels[index as usize]);
         }
     }
 
-    fn stop_catching(&mut self, at: usize, index: u32) {
+    /// After the cursor was moved, not stepped: members that wait where it will never come go on reading.
+    pub(super) fn promote_or_read(&mut self, index: u32, now: Now) {
+        self.promote(index);
+        let channel = &self.channels[index as usize];
+        let is_behind = |entry: &&Catching| {
+            entry.step == Step::Cursor
+                && channel
+                    .cursor
+                    .as_ref()
+                    .is_some_and(|cursor| cursor.epoch != entry.position.epoch || cursor.offset > entry.position.offset)
+        };
+        let behind: Vec<Slot> =
+            channel.catching.iter().filter(is_behind).map(|entry| self.slot(entry.connection)).collect();
+        for slot in behind {
+            self.read_on(slot, index, now);
+        }
+    }
+
+    pub(super) fn stop_catching(&mut self, at: usize, index: u32) {
         let catching = self.channels[index as usize].catching.swap_remove(at);
         self.connections[catching.connection as usize].catching -= 1;
         self.go_live(catching.connection, index);
     }
 
-    fn read_on(&mut self, slot: Slot, index: u32, now: Now) {
-        let channel = &mut self.channels[index as usize];
-        let Some(policy) = channel.history() else {
-            return;
-        };
-        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
-            return;
-        };
-        catching.step = Step::Page;
-        let range = HistoryRange { limit: PAGE, before: None, after: Some(catching.position.offset) };
-        let key = channel.key.clone();
-        let page = self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms);
-        self.aside(slot, page, |page| Outcome::Page(key, page), now);
+    /// Reads pages for a member and writes them, until it is live or has to wait. A loop, because a log may be long.
+    pub(super) fn read_on(&mut self, slot: Slot, index: u32, now: Now) {
+        loop {
+            self.reads += 1;
+            let read = self.reads;
+            let channel = &mut self.channels[index as usize];
+            let Some(policy) = channel.history() else {
+                return;
+            };
+            let Some(catching) = reader(&mut channel.catching, slot) else {
+                return;
+            };
+            catching.step = Step::Page(read);
+            let range = HistoryRange { limit: PAGE, before: None, after: Some(catching.position.offset) };
+            let key = channel.key.clone();
+            match self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms) {
+                Pending::Ready(page) => {
+                    if self.page_arrived(slot, &key, read, page, now).is_none() {
+                        return;
+                    }
+                }
+                page => return self.aside(slot, page, move |page| Outcome::Page(key, read, page), now),
+            }
+        }
     }
 
     /// Like `when`, but the connection's own requests go on meanwhile.
-    fn aside<R: Send + 'static>(
+    pub(super) fn aside<R: Send + 'static>(
         &mut self,
         slot: Slot,
         pending: Pending<R>,
@@ -132,37 +167,42 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
+    /// Writes a page that was read under the number `read`. Returns the channel if the member must read on.
     pub(super) fn page_arrived(
         &mut self,
         slot: Slot,
         key: &ChannelKey,
+        read: u64,
         page: Result<HistoryPage, EngineError>,
         now: Now,
-    ) {
-        let Some(&index) = self.by_name.get(key) else {
-            return;
-        };
-        if self.get(slot).is_none() {
-            return;
-        }
+    ) -> Option<u32> {
+        let index = *self.by_name.get(key)?;
+        self.get(slot)?;
         let channel = &mut self.channels[index as usize];
         let delivery = channel.delivery();
-        let Some(catching) = channel.catching.iter_mut().find(|entry| entry.connection == slot.index) else {
-            return;
-        };
+        let catching = reader(&mut channel.catching, slot).filter(|catching| catching.step == Step::Page(read))?;
         let page = match page {
             Ok(page) => page,
-            Err(error) => return self.end_subscription(slot, &key.channel, error.into(), now),
+            Err(error) => {
+                self.end_subscription(slot, &key.channel, error.into(), now);
+                return None;
+            }
         };
         if let Some((missed, from)) = hole(&catching.position, &page) {
             if delivery == Delivery::Reliable {
                 // It reads more slowly than the log moves on: for a reliable channel that is a slow consumer.
-                return self.close(slot, CloseReason::SlowConsumer, now);
+                self.close(slot, CloseReason::SlowConsumer, now);
+                return None;
             }
+            let is_another_log = from.epoch != catching.position.epoch;
             catching.position = from;
             self.notify(slot, &Notice::Gap { channel: key.channel.clone(), missed });
+            if is_another_log {
+                // The page was read from a position of the old log.
+                return Some(index);
+            }
         }
-        self.feed(slot, index, &page, now);
+        self.feed(slot, index, &page).then_some(index)
     }
 
     /// The socket of a connection that reads logs has room again.
@@ -175,9 +215,8 @@ impl<T: Endpoint> Shard<T> {
             .map(|subscription| subscription.channel)
             .collect();
         for index in reading {
-            let channel = &self.channels[index as usize];
-            let waits = |entry: &crate::channel::Catching| entry.connection == slot.index && entry.step == Step::Socket;
-            if channel.catching.iter().any(waits) {
+            let waits = |entry: &mut Catching| entry.step == Step::Socket;
+            if reader(&mut self.channels[index as usize].catching, slot).is_some_and(waits) {
                 self.read_on(slot, index, now);
             }
             if self.get(slot).is_none_or(|c| !c.outbox.is_flowing(&self.settings.backpressure)) {
@@ -185,80 +224,8 @@ impl<T: Endpoint> Shard<T> {
             }
         }
     }
-
-    /// The live members of a channel missed something on the way to this node: it is read from the log once for all.
-    pub(super) fn refill(&mut self, index: u32, now: Now) {
-        let channel = &mut self.channels[index as usize];
-        let (Some(policy), Some(cursor)) = (channel.history(), &channel.cursor) else {
-            return;
-        };
-        if std::mem::replace(&mut channel.refilling, true) {
-            return;
-        }
-        let range = HistoryRange { limit: PAGE, before: None, after: Some(cursor.offset) };
-        let key = channel.key.clone();
-        let page = self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms);
-        // No connection is behind this: a slot that never was.
-        let nobody = Slot { index: u32::MAX, generation: 0 };
-        self.aside(nobody, page, |page| Outcome::Refilled(key, page), now);
-    }
-
-    pub(super) fn refilled(&mut self, key: &ChannelKey, page: Result<HistoryPage, EngineError>, now: Now) {
-        let Some(&index) = self.by_name.get(key) else {
-            return;
-        };
-        let channel = &mut self.channels[index as usize];
-        if !std::mem::replace(&mut channel.refilling, false) {
-            return;
-        }
-        // The engine will say `resync` when it is back.
-        let (Ok(page), Some(cursor)) = (page, channel.cursor.clone()) else {
-            return;
-        };
-        if let Some((missed, from)) = hole(&cursor, &page) {
-            channel.cursor = Some(from);
-            let notice = Notice::Gap { channel: key.channel.clone(), missed };
-            for connection in channel.live.clone() {
-                self.notify(self.slot(connection), &notice);
-            }
-        }
-        let channel = &mut self.channels[index as usize];
-        let last = page.messages.last().and_then(|message| message.position.clone());
-        let after = std::mem::take(&mut channel.incoming);
-        channel.incoming = page.messages.into_iter().map(|message| Arc::new(Broadcast::new(message))).collect();
-        channel.incoming.extend(after);
-        self.touch(index);
-        self.deliver_channel(index, now);
-        if last.is_some_and(|last| last.offset < page.head.offset) {
-            self.refill(index, now);
-        }
-    }
-
-    pub(super) fn resync_all(&mut self, now: Now) {
-        let indices: Vec<u32> = self.channels.iter().map(|(index, _)| index as u32).collect();
-        for index in indices {
-            let channel = &self.channels[index as usize];
-            if channel.cursor.is_some() && channel.history().is_some() {
-                self.refill(index, now);
-            } else if channel.history().is_none() {
-                let notice = Notice::Gap { channel: channel.key.channel.clone(), missed: 0 };
-                for connection in channel.live.clone() {
-                    self.notify(self.slot(connection), &notice);
-                }
-            }
-        }
-    }
 }
 
-/// What is missing between a position and a page that was read from there: how many messages (0: nobody knows, because
-/// the log is another one), and where the page begins.
-fn hole(position: &Position, page: &HistoryPage) -> Option<(u64, Position)> {
-    if position.epoch != page.head.epoch || position.offset > page.head.offset {
-        let from = page.messages.first().and_then(|message| message.position.as_ref());
-        let offset = from.map_or(page.head.offset, |from| from.offset - 1);
-        return Some((0, Position { epoch: page.head.epoch.clone(), offset }));
-    }
-    let next = position.offset + 1;
-    (next < page.oldest)
-        .then(|| (page.oldest - next, Position { epoch: position.epoch.clone(), offset: page.oldest - 1 }))
+fn reader(catching: &mut [Catching], slot: Slot) -> Option<&mut Catching> {
+    catching.iter_mut().find(|entry| entry.connection == slot.index)
 }

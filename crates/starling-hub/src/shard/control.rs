@@ -50,19 +50,6 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Nothing was missed: members that had everything of the old log go on at the start of the new one.
-    fn restart_log(&mut self, index: u32, head: starling_core::Position, now: Now) {
-        let channel = &mut self.channels[index as usize];
-        channel.refilling = false;
-        channel.cursor = Some(head.clone());
-        for catching in &mut channel.catching {
-            catching.position = head.clone();
-            catching.step = crate::channel::Step::Cursor;
-        }
-        self.promote(index);
-        self.deliver_channel(index, now);
-    }
-
     /// An error first, then the close.
     fn expel(&mut self, slot: Slot, why: &'static str, now: Now) {
         self.notify(slot, &Notice::Error { refusal: Refusal::new(ErrorCode::Forbidden, why) });
@@ -73,7 +60,9 @@ impl<T: Endpoint> Shard<T> {
         let channel = ChannelName::of_user(user);
         let index = self.by_name.get(&ChannelRef { app, channel: &channel });
         let members = index.map(|index| self.channels[*index as usize].live.as_slice()).unwrap_or_default();
-        members.iter().map(|member| self.slot(*member)).collect()
+        // The server side may have made others members of the user's channel.
+        let of_user = |member: &&u32| self.connections[**member as usize].identity.user.as_ref() == Some(user);
+        members.iter().filter(of_user).map(|member| self.slot(*member)).collect()
     }
 
     fn is_of(&self, slot: Slot, app: &AppId) -> bool {

@@ -41,17 +41,14 @@ impl<T: Endpoint> Shard<T> {
     pub(super) fn deliver_channel(&mut self, index: u32, now: Now) {
         let channel = &mut self.channels[index as usize];
         channel.touched = false;
-        if channel.refilling {
-            // What is missing comes first; it brings this channel here again.
-            return;
-        }
         self.deliver_presence(index);
         let channel = &mut self.channels[index as usize];
-        if channel.incoming.is_empty() {
+        // While the log is read, what is missing comes first; it brings this channel here again.
+        if channel.incoming.is_empty() || channel.refilling.is_some() {
             return;
         }
         let mut incoming = std::mem::take(&mut channel.incoming);
-        if incoming[0].message.position.is_none() {
+        if channel.history().is_none() {
             self.spread(index, &incoming, now);
         } else {
             self.deliver_log(index, &mut incoming, now);
@@ -66,19 +63,27 @@ impl<T: Endpoint> Shard<T> {
 
     /// Messages with positions: repeats are skipped, holes are filled from the log, and members that read the log join
     /// exactly where they are.
-    fn deliver_log(&mut self, index: u32, incoming: &mut Vec<Arc<Broadcast>>, now: Now) {
+    fn deliver_log(&mut self, index: u32, incoming: &mut [Arc<Broadcast>], now: Now) {
         let mut ready = 0;
-        let mut hole = None;
+        let mut hole = false;
         for at in 0..incoming.len() {
             let Some(position) = &incoming[at].message.position else {
+                // Published before the channel kept history.
+                incoming.swap(ready, at);
+                ready += 1;
                 continue;
             };
             let channel = &mut self.channels[index as usize];
-            match channel.cursor.as_ref().map(|cursor| order(cursor, position)) {
-                // Nobody is live yet: whoever joins reads the log.
-                None => {}
-                Some(Order::Repeat) => {}
-                Some(Order::Next) => {
+            let order = match &channel.cursor {
+                Some(cursor) => order(cursor, position),
+                // Whoever joins reads the log.
+                None if channel.live.is_empty() => Order::Repeat,
+                // Its members are older than its history.
+                None => Order::Next,
+            };
+            match order {
+                Order::Repeat => {}
+                Order::Next => {
                     let waiting = channel.catching.iter().any(|entry| entry.step == Step::Cursor);
                     channel.cursor = Some(position.clone());
                     incoming.swap(ready, at);
@@ -89,16 +94,15 @@ impl<T: Endpoint> Shard<T> {
                         self.promote(index);
                     }
                 }
-                Some(Order::Hole) => {
-                    hole = Some(at);
+                Order::Hole => {
+                    hole = true;
                     break;
                 }
             }
         }
         self.spread(index, &incoming[..ready], now);
-        if let Some(at) = hole {
-            let channel = &mut self.channels[index as usize];
-            channel.incoming = incoming.split_off(at);
+        if hole {
+            // What stands behind the hole is in the log as well, and is read from there.
             self.refill(index, now);
         }
     }

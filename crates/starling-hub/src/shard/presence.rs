@@ -1,13 +1,21 @@
 //! Presence as one worker's connections ask for it and follow it.
 
 use starling_core::{
-    EngineError, ErrorCode, Outgoing, PresenceAction, PresenceDiff, PresenceEntry, PresenceSnapshot, RawJson, Refusal,
-    Subscribe,
+    EngineError, ErrorCode, Outgoing, PresenceAction, PresenceDiff, PresenceEntry, PresenceEvent, PresenceSnapshot,
+    RawJson, Refusal, Subscribe,
 };
 
+use super::catchup::NOBODY;
 use super::*;
 use crate::channel::Watcher;
 use crate::hub::no_presence;
+
+/// Whose presence a request changes, and to what.
+pub(crate) struct Changed {
+    /// The connection as it was when it asked: it may be gone when the answer comes.
+    connection: ConnectionId,
+    present: bool,
+}
 
 impl<T: Endpoint> Shard<T> {
     pub(super) fn presence_request(
@@ -37,8 +45,9 @@ impl<T: Endpoint> Shard<T> {
             PresenceAction::Leave => PresenceChange::Leave(identity.connection.clone()),
         };
         let present = matches!(change, PresenceChange::Enter(_));
-        let changed = self.hub.engine().presence(&key.app, &key.channel, change);
-        self.when(slot, changed, move |result| Outcome::PresenceChanged(Some(tag), key, present, result), now);
+        let changed = Changed { connection: identity.connection.clone(), present };
+        let done = self.hub.engine().presence(&key.app, &key.channel, change);
+        self.when(slot, done, move |result| Outcome::PresenceChanged(Some(tag), key, changed, result), now);
     }
 
     fn may_use_presence(&self, slot: Slot, channel: &ChannelName, action: &PresenceAction) -> Result<(), Refusal> {
@@ -53,7 +62,7 @@ impl<T: Endpoint> Shard<T> {
                 }
             }
         }
-        let rule = self.settings.rules.for_channel(&connection.identity.app, channel.as_str());
+        let rule = self.settings.rule(&connection.identity.app, channel);
         if rule.is_none_or(|rule| rule.presence.is_none()) {
             return Err(no_presence());
         }
@@ -65,28 +74,24 @@ impl<T: Endpoint> Shard<T> {
         slot: Slot,
         tag: Option<Tag>,
         key: &ChannelKey,
-        present: bool,
+        changed: Changed,
         result: Result<(), EngineError>,
     ) {
         if result.is_ok() {
             let index = self.by_name.get(key).copied();
-            let connection = self.get_mut(slot).filter(|connection| connection.closing.is_none());
-            let id = connection.as_ref().map(|connection| connection.identity.connection.clone());
-            match index.and_then(|index| connection?.subscription(index)) {
-                Some(subscription) => subscription.present = present,
+            let subscription = index.and_then(|index| self.get_mut(slot)?.subscription(index));
+            match subscription {
+                Some(subscription) => subscription.present = changed.present,
                 // It left meanwhile, and must not stay behind.
-                None if present => {
-                    if let Some(id) = id {
-                        self.leave_presence(key, id);
-                    }
-                }
+                None if changed.present => self.leave_presence(key, changed.connection),
                 None => {}
             }
         }
-        let Some(tag) = tag else { return };
-        match result {
-            Ok(()) => self.answer(slot, &tag, Reply::Done),
-            Err(error) => self.refuse(slot, &tag, error.into(), Some(key.channel.clone())),
+        match (tag, result) {
+            (Some(tag), Ok(())) => self.answer(slot, &tag, Reply::Done),
+            (Some(tag), Err(error)) => self.refuse(slot, &tag, error.into(), Some(key.channel.clone())),
+            (None, Ok(())) => {}
+            (None, Err(error)) => self.notify(slot, &Notice::Error { refusal: error.into() }),
         }
     }
 
@@ -101,14 +106,17 @@ impl<T: Endpoint> Shard<T> {
         if !self.channels[index as usize].has_presence() {
             return;
         }
+        // It may have been closed while it was given what it missed.
+        if self.get_mut(slot).and_then(|connection| connection.subscription(index)).is_none() {
+            return;
+        }
         if let Some(data) = &subscribe.enter {
-            let Some(connection) = self.get(slot) else {
-                return;
-            };
+            let connection = &self.connections[slot.index as usize];
             let change = PresenceChange::Enter(entry(&connection.identity, Some(data.clone())));
-            let changed = self.hub.engine().presence(&key.app, &key.channel, change);
+            let changed = Changed { connection: connection.identity.connection.clone(), present: true };
+            let done = self.hub.engine().presence(&key.app, &key.channel, change);
             let entered = key.clone();
-            self.when(slot, changed, |result| Outcome::PresenceChanged(None, entered, true, result), now);
+            self.when(slot, done, |result| Outcome::PresenceChanged(None, entered, changed, result), now);
         }
         if subscribe.presence {
             if let Some(subscription) = self.get_mut(slot).and_then(|connection| connection.subscription(index)) {
@@ -126,24 +134,78 @@ impl<T: Endpoint> Shard<T> {
         let Some(&index) = self.by_name.get(key) else {
             return;
         };
-        let watchers = &mut self.channels[index as usize].watchers;
-        let Some(watcher) = watchers.iter_mut().find(|watcher| watcher.connection == slot.index) else {
+        if self.get(slot).is_none() {
             return;
-        };
-        let snapshot = match result {
-            Ok(snapshot) => snapshot,
+        }
+        let channel = &mut self.channels[index as usize];
+        if !channel.watchers.iter().any(|watcher| watcher.connection == slot.index) {
+            return;
+        }
+        match result {
+            Ok(snapshot) => self.tell_state(index, snapshot, |watcher| watcher.connection == slot.index),
             Err(error) => {
-                watchers.retain(|watcher| watcher.connection != slot.index);
-                return self.notify(slot, &Notice::Error { refusal: error.into() });
+                channel.watchers.retain(|watcher| watcher.connection != slot.index);
+                self.forget_events(index);
+                self.notify(slot, &Notice::Error { refusal: error.into() });
             }
-        };
-        watcher.since = Some(snapshot.version);
-        let notice = Notice::PresenceState { channel: key.channel.clone(), members: snapshot.members };
-        self.notify(slot, &notice);
+        }
     }
 
-    /// Tells watchers what changed in this turn, as one difference. Those who were given a newer state than the first
-    /// change get their own.
+    /// After a resync: changes may have been missed, so that all watchers start from a new state.
+    pub(super) fn watch_again(&mut self, index: u32, now: Now) {
+        let channel = &mut self.channels[index as usize];
+        if channel.watchers.is_empty() {
+            return;
+        }
+        channel.watchers.iter_mut().for_each(|watcher| watcher.since = None);
+        let key = channel.key.clone();
+        let members = self.hub.engine().members(&key.app, &key.channel);
+        self.aside(NOBODY, members, |result| Outcome::WatchedAgain(key, result), now);
+    }
+
+    pub(super) fn watched_again(&mut self, key: &ChannelKey, result: Result<PresenceSnapshot, EngineError>) {
+        // If it failed, the engine is away again, and will say `resync` again.
+        if let (Some(&index), Ok(snapshot)) = (self.by_name.get(key), result) {
+            self.tell_state(index, snapshot, |watcher| watcher.since.is_none());
+        }
+    }
+
+    /// Gives the state to some watchers, and behind it what happened since it was taken.
+    fn tell_state(&mut self, index: u32, snapshot: PresenceSnapshot, of: impl Fn(&Watcher) -> bool) {
+        let channel = &mut self.channels[index as usize];
+        let (version, name) = (snapshot.version, channel.key.channel.clone());
+        let diff = difference(&channel.presence_since, version);
+        let last = channel.presence_since.last().map_or(version, |event| event.version.max(version));
+        let told: Vec<u32> = channel
+            .watchers
+            .iter_mut()
+            .filter(|watcher| of(watcher))
+            .map(|watcher| {
+                watcher.since = Some(last);
+                watcher.connection
+            })
+            .collect();
+        self.forget_events(index);
+        let state = Notice::PresenceState { channel: name.clone(), members: snapshot.members };
+        for connection in told {
+            self.notify(self.slot(connection), &state);
+            if !diff.is_empty() {
+                let Self { connections, encoder, .. } = self;
+                let entry = &mut connections[connection as usize];
+                entry.outbox.push(encoder.encode(entry.form, &Outgoing::PresenceDiff(&name, &diff)));
+            }
+        }
+    }
+
+    /// What happened is kept only while somebody waits for a state that may be older.
+    pub(super) fn forget_events(&mut self, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        if channel.watchers.iter().all(|watcher| watcher.since.is_some()) {
+            channel.presence_since = Vec::new();
+        }
+    }
+
+    /// Tells watchers what changed in this turn, as one difference. Those who know some of it already get their own.
     pub(super) fn deliver_presence(&mut self, index: u32) {
         let channel = &mut self.channels[index as usize];
         if channel.presence.is_empty() {
@@ -151,47 +213,50 @@ impl<T: Endpoint> Shard<T> {
         }
         let events = std::mem::take(&mut channel.presence);
         let (first, last) = (events[0].version, events[events.len() - 1].version);
-        let difference = |since: u64| {
-            let mut diff = PresenceDiff::default();
-            events.iter().filter(|event| event.version > since).for_each(|event| diff.append(event.diff.clone()));
-            diff
-        };
-        let everything = difference(0);
         let Self { channels, connections, encoder, dirty, .. } = self;
         let channel = &mut channels[index as usize];
+        let name = &channel.key.channel;
+        let everything = difference(&events, 0);
         let mut forms: SmallVec<[(Form, bytes::Bytes); 2]> = SmallVec::new();
-        for watcher in &channel.watchers {
+        let mut is_awaited = false;
+        for watcher in &mut channel.watchers {
             let connection = &mut connections[watcher.connection as usize];
             let form = connection.form;
             let frame = match watcher.since {
-                // It waits for the state, which may be older than these changes.
-                None => difference(0),
-                Some(since) if since >= last => continue,
-                Some(since) if since >= first => difference(since),
-                Some(_) => {
-                    let known = forms.iter().find(|(known, _)| *known == form).map(|(_, frame)| frame.clone());
-                    let frame = known.unwrap_or_else(|| {
-                        let outgoing = Outgoing::PresenceDiff(&channel.key.channel, &everything);
-                        let frame = encoder.encode(form, &outgoing);
-                        forms.push((form, frame.clone()));
-                        frame
-                    });
-                    connection.outbox.push(frame);
-                    if !std::mem::replace(&mut connection.dirty, true) {
-                        dirty.push(Slot { index: watcher.connection, generation: connection.generation });
-                    }
+                None => {
+                    is_awaited = true;
                     continue;
                 }
+                Some(since) if since >= last => continue,
+                Some(since) if since >= first => {
+                    encoder.encode(form, &Outgoing::PresenceDiff(name, &difference(&events, since)))
+                }
+                Some(_) => match forms.iter().find(|(known, _)| *known == form) {
+                    Some((_, frame)) => frame.clone(),
+                    None => {
+                        let frame = encoder.encode(form, &Outgoing::PresenceDiff(name, &everything));
+                        forms.push((form, frame.clone()));
+                        frame
+                    }
+                },
             };
-            if frame.is_empty() || watcher.since.is_none() {
-                continue;
-            }
-            connection.outbox.push(encoder.encode(form, &Outgoing::PresenceDiff(&channel.key.channel, &frame)));
+            watcher.since = Some(last);
+            connection.outbox.push(frame);
             if !std::mem::replace(&mut connection.dirty, true) {
                 dirty.push(Slot { index: watcher.connection, generation: connection.generation });
             }
         }
+        if is_awaited {
+            channel.presence_since.extend(events);
+        }
     }
+}
+
+/// What a channel's events after a version change, as one.
+fn difference(events: &[Arc<PresenceEvent>], since: u64) -> PresenceDiff {
+    let mut diff = PresenceDiff::default();
+    events.iter().filter(|event| event.version > since).for_each(|event| diff.append(event.diff.clone()));
+    diff
 }
 
 fn entry(identity: &Identity, data: Option<RawJson>) -> PresenceEntry {

@@ -7,6 +7,7 @@ use starling_core::{
 use std::sync::atomic::Ordering;
 
 use super::access::Verdict;
+use super::presence::Changed;
 use super::*;
 
 /// Who asked for something.
@@ -30,10 +31,13 @@ pub struct Completion {
 pub(crate) enum Outcome {
     SubscribeDecided(Asker, Subscribe, Result<Decision, Refusal>),
     Joined(Box<Joined>),
-    Page(ChannelKey, Result<HistoryPage, EngineError>),
-    Refilled(ChannelKey, Result<HistoryPage, EngineError>),
+    /// The number is that of the read, so that an answer that nobody waits for any more is known.
+    Page(ChannelKey, u64, Result<HistoryPage, EngineError>),
+    Refilled(ChannelKey, u64, Result<HistoryPage, EngineError>),
+    Wished(ChannelKey, Result<(), EngineError>),
     Watching(ChannelKey, Result<PresenceSnapshot, EngineError>),
-    PresenceChanged(Option<Tag>, ChannelKey, bool, Result<(), EngineError>),
+    PresenceChanged(Option<Tag>, ChannelKey, Changed, Result<(), EngineError>),
+    WatchedAgain(ChannelKey, Result<PresenceSnapshot, EngineError>),
     PublishDecided(Tag, Publish, Verdict, Result<Decision, Refusal>),
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
@@ -46,7 +50,22 @@ pub(crate) struct Joined {
     pub subscribe: Subscribe,
     pub key: ChannelKey,
     pub response: Option<Payload>,
-    pub result: Result<Option<HistoryPage>, EngineError>,
+    pub result: Result<Option<HistoryPage>, NotJoined>,
+}
+
+/// What failed when somebody wanted to become a member.
+pub(crate) enum NotJoined {
+    /// The engine did not take the wish for the channel.
+    Interest(EngineError),
+    /// It did, but its log could not be read.
+    Log(EngineError),
+}
+
+impl From<NotJoined> for Refusal {
+    fn from(failed: NotJoined) -> Self {
+        let (NotJoined::Interest(error) | NotJoined::Log(error)) = failed;
+        error.into()
+    }
 }
 
 impl<T: Endpoint> Shard<T> {
@@ -81,6 +100,9 @@ impl<T: Endpoint> Shard<T> {
             if was_blocking {
                 connection.blocking -= 1;
             }
+            if matches!(outcome, Outcome::Published(..)) {
+                connection.publishing -= 1;
+            }
             // The worker looks at the connection again, and finds that it may be read.
             self.mark_dirty(slot.index);
         }
@@ -93,11 +115,21 @@ impl<T: Endpoint> Shard<T> {
                 self.subscribe_decided(slot, asker, subscribe, result, now);
             }
             Outcome::Joined(joined) => self.joined(slot, *joined, now),
-            Outcome::Page(key, result) => self.page_arrived(slot, &key, result, now),
-            Outcome::Refilled(key, result) => self.refilled(&key, result, now),
+            Outcome::Page(key, read, result) => {
+                if let Some(index) = self.page_arrived(slot, &key, read, result, now) {
+                    self.read_on(slot, index, now);
+                }
+            }
+            Outcome::Refilled(key, read, result) => {
+                if let Some(index) = self.refilled(&key, read, result, now) {
+                    self.refill(index, now);
+                }
+            }
+            Outcome::Wished(key, result) => self.wished(&key, &result),
             Outcome::Watching(key, result) => self.watching(slot, &key, result),
-            Outcome::PresenceChanged(tag, key, present, result) => {
-                self.presence_changed(slot, tag, &key, present, result);
+            Outcome::WatchedAgain(key, result) => self.watched_again(&key, result),
+            Outcome::PresenceChanged(tag, key, changed, result) => {
+                self.presence_changed(slot, tag, &key, changed, result);
             }
             Outcome::PublishDecided(tag, publish, verdict, result) => {
                 self.publish_decided(slot, tag, publish, verdict, result, now);
@@ -142,7 +174,7 @@ impl<T: Endpoint> Shard<T> {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
         };
-        let Some(connection) = self.get(slot) else {
+        let Some(connection) = self.get(slot).filter(|connection| connection.closing.is_none()) else {
             return;
         };
         if let Some(payload) = decision.payload {
@@ -151,7 +183,7 @@ impl<T: Endpoint> Shard<T> {
         let identity = &connection.identity;
         let exclude = (!publish.echo).then(|| identity.connection.clone());
         let channel = publish.channel.clone();
-        let rule = self.settings.rules.for_channel(&identity.app, channel.as_str()).map(|rule| &**rule);
+        let rule = self.settings.rule(&identity.app, &channel).map(|rule| &**rule);
         let published = self.hub.publish_as(&identity.app, publish, identity.user.clone(), exclude, rule, now.unix_ms);
         match published {
             Pending::Ready(result) => self.published(slot, &tag, channel, result),
@@ -162,20 +194,15 @@ impl<T: Endpoint> Shard<T> {
                     let outcome = Outcome::Published(tag, channel, future.await);
                     inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: false })));
                 }));
-                // `published` takes it back; see there.
-                self.apply(slot, decision.effects, now);
-                return;
             }
         }
         self.apply(slot, decision.effects, now);
     }
 
     fn published(&mut self, slot: Slot, tag: &Tag, channel: ChannelName, result: Result<Published, EngineError>) {
-        let Some(connection) = self.get_mut(slot) else {
+        let Some(connection) = self.get(slot) else {
             return;
         };
-        // A publish that was answered at once was never counted.
-        connection.publishing = connection.publishing.saturating_sub(1);
         let app = connection.identity.app.clone();
         match result {
             Ok(published) => {

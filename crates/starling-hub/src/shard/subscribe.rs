@@ -2,8 +2,8 @@
 
 use starling_core::{Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, Refusal, Start, Subscribe};
 
-use super::catchup::PAGE;
-use super::requests::{Asker, Joined};
+use super::catchup::{NOBODY, PAGE};
+use super::requests::{Asker, Joined, NotJoined};
 use super::*;
 use crate::channel::{Catching, Step};
 use crate::hub::no_presence;
@@ -48,7 +48,7 @@ impl<T: Endpoint> Shard<T> {
         let verdict = self.may_subscribe(slot, &subscribe.channel)?;
         if subscribe.presence || subscribe.enter.is_some() {
             let app = &connection.identity.app;
-            let rule = self.settings.rules.for_channel(app, subscribe.channel.as_str());
+            let rule = self.settings.rule(app, &subscribe.channel);
             if rule.is_none_or(|rule| rule.presence.is_none()) {
                 return Err(no_presence());
             }
@@ -108,14 +108,14 @@ impl<T: Endpoint> Shard<T> {
 
     /// Registers interest, then reads what a member that starts at `start` needs first. In this order: whatever is
     /// published after the log was read arrives at the inbox.
-    fn prepare(&mut self, index: u32, start: &Start, now: Now) -> Pending<Result<Option<HistoryPage>, EngineError>> {
+    fn prepare(&mut self, index: u32, start: &Start, now: Now) -> Pending<Result<Option<HistoryPage>, NotJoined>> {
         let channel = &mut self.channels[index as usize];
         let (app, name) = (channel.key.app.clone(), channel.key.channel.clone());
         let engine = self.hub.engine().clone();
         channel.wishes += 1;
         let interest = engine.interest(&app, &name, true);
         let Some(policy) = channel.history() else {
-            return interest.map(|result| result.map(|()| None));
+            return interest.map(|result| result.map(|()| None).map_err(NotJoined::Interest));
         };
         let range = match *start {
             Start::Live => HistoryRange { limit: 0, before: None, after: None },
@@ -126,14 +126,14 @@ impl<T: Endpoint> Shard<T> {
             // Too many for one page: read from the right place on, once the head is known.
             Start::Rewind(_) => HistoryRange { limit: 0, before: None, after: None },
         };
+        let page = move || engine.history(&app, &name, policy, range, now.unix_ms);
+        let read = |page: Result<HistoryPage, EngineError>| page.map(Some).map_err(NotJoined::Log);
         match interest {
-            Pending::Ready(Ok(())) => {
-                engine.history(&app, &name, policy, range, now.unix_ms).map(|page| page.map(Some))
-            }
-            Pending::Ready(Err(error)) => Pending::Ready(Err(error)),
+            Pending::Ready(Ok(())) => page().map(read),
+            Pending::Ready(Err(error)) => Pending::Ready(Err(NotJoined::Interest(error))),
             Pending::Later(interest) => Pending::later(async move {
-                interest.await?;
-                engine.history(&app, &name, policy, range, now.unix_ms).wait().await.map(Some)
+                interest.await.map_err(NotJoined::Interest)?;
+                read(page().wait().await)
             }),
         }
     }
@@ -142,6 +142,9 @@ impl<T: Endpoint> Shard<T> {
         let Some(&index) = self.by_name.get(&joined.key) else {
             return;
         };
+        if matches!(joined.result, Err(NotJoined::Interest(_))) {
+            self.wish_failed(index);
+        }
         let Some(connection) = self.get_mut(slot) else {
             return;
         };
@@ -187,7 +190,9 @@ impl<T: Endpoint> Shard<T> {
         match (start, page) {
             (Some(position), Some(page)) => {
                 self.begin_catching(slot.index, index, position);
-                self.feed(slot, index, &page, now);
+                if self.feed(slot, index, &page) {
+                    self.read_on(slot, index, now);
+                }
             }
             _ => self.go_live(slot.index, index),
         }
@@ -195,7 +200,7 @@ impl<T: Endpoint> Shard<T> {
     }
 
     fn begin_catching(&mut self, connection: u32, index: u32, position: Position) {
-        self.channels[index as usize].catching.push(Catching { connection, position, step: Step::Page });
+        self.channels[index as usize].catching.push(Catching { connection, position, step: Step::Page(0) });
         let entry = &mut self.connections[connection as usize];
         entry.catching += 1;
         if let Some(subscription) = entry.subscription(index) {
@@ -216,22 +221,40 @@ impl<T: Endpoint> Shard<T> {
     /// Makes a connection a member of its user's channel, without a log and without a word to the client.
     pub(super) fn join_user_channel(&mut self, slot: Slot, channel: ChannelName, now: Now) {
         let app = self.connections[slot.index as usize].identity.app.clone();
-        let index = self.channel(ChannelKey { app: app.clone(), channel: channel.clone() });
-        let entry = &mut self.channels[index as usize];
-        entry.vacant_since = None;
-        entry.wishes += 1;
+        let index = self.channel(ChannelKey { app, channel });
+        self.channels[index as usize].vacant_since = None;
+        if self.connections[slot.index as usize].subscription(index).is_some() {
+            return;
+        }
         self.add_subscription(
             slot.index,
             Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit: true },
         );
         self.go_live(slot.index, index);
-        if let Pending::Later(future) = self.hub.engine().interest(&app, &channel, true) {
-            let _ = now;
-            self.hub.spawn(Box::pin(async move {
-                // An engine that is away takes the wish when it comes back.
-                let _ = future.await;
-            }));
+        self.wish(index, now);
+    }
+
+    /// Tells the engine that this worker wants a channel. If it fails, it is done again when the engine is back.
+    pub(super) fn wish(&mut self, index: u32, now: Now) {
+        let channel = &mut self.channels[index as usize];
+        channel.wishes += 1;
+        let key = channel.key.clone();
+        let wished = self.hub.engine().interest(&key.app, &key.channel, true);
+        self.aside(NOBODY, wished, |result| Outcome::Wished(key, result), now);
+    }
+
+    pub(super) fn wished(&mut self, key: &ChannelKey, result: &Result<(), EngineError>) {
+        if result.is_err()
+            && let Some(&index) = self.by_name.get(key)
+        {
+            self.wish_failed(index);
         }
+    }
+
+    /// What the engine did not take must not be taken back from it.
+    fn wish_failed(&mut self, index: u32) {
+        let channel = &mut self.channels[index as usize];
+        channel.wishes = channel.wishes.saturating_sub(1);
     }
 
     pub(super) fn unsubscribe(&mut self, slot: Slot, tag: &Tag, channel: ChannelName, now: Now) {
