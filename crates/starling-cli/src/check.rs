@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::{DEFAULT_FILE, Source};
 use crate::failure::Failure;
+use crate::settings;
 
 /// Validates a configuration: every error names file, line, key and the accepted values. Exit code 0 or 2.
 #[derive(Debug, clap::Args)]
@@ -21,8 +22,9 @@ pub struct CheckArgs {
 pub fn run(args: CheckArgs) -> Result<(), Failure> {
     let path = args.config.unwrap_or_else(|| DEFAULT_FILE.into());
     let config = Source::File(path.clone()).load()?;
-    let plural =
-        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    // What `serve` would make of it, which may find more in the files that it names.
+    settings::live(&config).map_err(|error| Failure::Usage(format!("{}: {error:#}", path.display())))?;
+    let plural = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     println!(
         "{}: valid: {}, {}, engine {}",
         path.display(),

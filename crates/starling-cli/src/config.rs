@@ -13,7 +13,7 @@ mod apps;
 mod channels;
 mod document;
 mod engine;
-mod hooks;
+pub mod hooks;
 mod limits;
 mod problem;
 mod quantity;
@@ -22,13 +22,13 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use apps::{App, JwtAlgorithm, JwtKey, JwtSource, Secret, is_loopback};
-pub use channels::{ChannelRule, Delivery, HistoryRule, PresenceRule, Publish, Subscribe};
+pub use apps::{App, JwtAlgorithm, JwtKey, JwtSource, is_loopback};
+pub use channels::{ChannelRule, Delivery, Publish, Subscribe};
 pub use engine::EngineUrl;
-pub use hooks::{HookEvent, HookFallback, Hooks, Webhook, WebhookEvent, WebhookFormat};
+pub use hooks::{Hooks, Webhook};
 pub use limits::{Auth, AuthWhen, Backpressure, Heartbeat, Limits, Recovery};
 pub use problem::ConfigErrors;
-pub use quantity::{Cidr, parse_duration};
+pub use quantity::parse_duration;
 pub use server::{AllowedOrigins, Origins, Server, Tls, parse_listen};
 
 use document::Origin;
@@ -83,9 +83,7 @@ impl Source {
     pub fn find(named: Option<&Path>) -> Option<Self> {
         match named {
             Some(path) => Some(Self::File(path.into())),
-            None => Path::new(DEFAULT_FILE)
-                .exists()
-                .then(|| Self::File(DEFAULT_FILE.into())),
+            None => Path::new(DEFAULT_FILE).exists().then(|| Self::File(DEFAULT_FILE.into())),
         }
     }
 
@@ -99,16 +97,10 @@ impl Source {
             Self::Dev => Config::parse("--dev", DEV, Path::new("."), environment()),
             Self::File(path) => {
                 let name = path.display().to_string();
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| ConfigErrors::unreadable(&name, &error))?;
+                let text = std::fs::read_to_string(path).map_err(|error| ConfigErrors::unreadable(&name, &error))?;
                 // An editor on Windows may have put a byte order mark in front.
                 let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-                Config::parse(
-                    &name,
-                    text,
-                    path.parent().unwrap_or(Path::new(".")),
-                    environment(),
-                )
+                Config::parse(&name, text, path.parent().unwrap_or(Path::new(".")), environment())
             }
         }
     }
@@ -118,6 +110,7 @@ impl Config {
     /// The configuration of `--dev`: loopback only, everything open, well-known credentials.
     ///
     /// Without the environment; [`Source::Dev`] lays it over.
+    #[cfg(test)]
     pub fn dev() -> Self {
         match Self::parse("--dev", DEV, Path::new("."), []) {
             Ok(config) => config,
@@ -136,22 +129,14 @@ impl Config {
         folder: &Path,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigErrors> {
-        let reading = Reading {
-            report: Report::new(name, text),
-            folder,
-        };
+        let reading = Reading { report: Report::new(name, text), folder };
         let (mut root, faults) = document::parse(text);
         let broken = !faults.is_empty();
-        let faults = faults
-            .into_iter()
-            .chain(document::overlay(&mut root, variables));
+        let faults = faults.into_iter().chain(document::overlay(&mut root, variables));
         faults.for_each(|fault| reading.report.fault(fault));
         if broken {
             // What follows a syntax error was only guessed; reporting on the guess would mislead.
-            return Err(reading
-                .report
-                .finish()
-                .expect_err("faults were reported above"));
+            return Err(reading.report.finish().expect_err("faults were reported above"));
         }
         let config = Self::read(Section::new(&reading, "", root, Origin::Absent), &reading);
         reading.report.finish().map(|()| config)
@@ -173,11 +158,7 @@ impl Config {
             apps: Vec::new(),
             channels: Vec::new(),
             hooks: root.section("hooks").and_then(Hooks::read),
-            webhooks: root
-                .sections("webhooks", true)
-                .into_iter()
-                .filter_map(Webhook::read)
-                .collect(),
+            webhooks: root.sections("webhooks", true).into_iter().filter_map(Webhook::read).collect(),
             server,
             origins,
             auth,
@@ -189,11 +170,7 @@ impl Config {
         };
         let (apps, channels) = read_tenants(&mut root);
         root.finish();
-        Self {
-            apps,
-            channels,
-            ..config
-        }
+        Self { apps, channels, ..config }
     }
 }
 
@@ -201,21 +178,13 @@ impl Config {
 fn read_tenants(root: &mut Section<'_, '_>) -> (Vec<App>, Vec<ChannelRule>) {
     let sections = root.sections("apps", false);
     if sections.is_empty() {
-        root.complain(
-            "apps",
-            "expected at least one [[apps]] with id, key and secret; `starling init` writes one",
-        );
+        root.complain("apps", "expected at least one [[apps]] with id, key and secret; `starling init` writes one");
     }
     let count = sections.len();
     // Numbered as written, because those that could not be read are left out.
-    let apps: Vec<_> = sections
-        .into_iter()
-        .enumerate()
-        .filter_map(|(index, section)| Some((index, App::read(section)?)))
-        .collect();
-    apps::check_unique(&apps, |index, key, message| {
-        root.complain_element("apps", index, key, message)
-    });
+    let apps: Vec<_> =
+        sections.into_iter().enumerate().filter_map(|(index, section)| Some((index, App::read(section)?))).collect();
+    apps::check_unique(&apps, |index, key, message| root.complain_element("apps", index, key, message));
     let apps: Vec<App> = apps.into_iter().map(|(_, app)| app).collect();
     let known: &[App] = if apps.len() == count { &apps } else { &[] };
     let rules: Vec<_> = root
@@ -224,16 +193,13 @@ fn read_tenants(root: &mut Section<'_, '_>) -> (Vec<App>, Vec<ChannelRule>) {
         .enumerate()
         .filter_map(|(index, section)| Some((index, ChannelRule::read(section, known)?)))
         .collect();
-    channels::check_reachable(&rules, |index, message| {
-        root.complain_element("channels", index, "match", message)
-    });
+    channels::check_reachable(&rules, |index, message| root.complain_element("channels", index, "match", message));
     (apps, rules.into_iter().map(|(_, rule)| rule).collect())
 }
 
 /// The variables of this process that are text. Others cannot be part of the configuration.
 fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// What `starling serve --dev` runs with.

@@ -33,11 +33,8 @@ impl fmt::Display for Failure {
             Self::Failed(error) => write!(f, "starling: {error:#}"),
             // Without a prefix, so that each line starts with `file:line:`, as editors expect.
             Self::Config(errors) => {
-                let problems = if errors.count() == 1 {
-                    "1 problem".into()
-                } else {
-                    format!("{} problems", errors.count())
-                };
+                let problems =
+                    if errors.count() == 1 { "1 problem".into() } else { format!("{} problems", errors.count()) };
                 write!(f, "{errors:#}\nstarling: {problems} in the configuration")
             }
         }

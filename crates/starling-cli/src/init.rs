@@ -32,11 +32,7 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
     let path = args.file.display();
     let text = render()?;
     // `create_new` leaves no moment between looking and writing, and does not follow a link.
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&args.file);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&args.file);
     let mut file = match file {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -45,19 +41,11 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
             )));
         }
         Err(error) => {
-            return Err(Failure::Failed(
-                anyhow::Error::new(error).context(format!("cannot create {path}")),
-            ));
+            return Err(Failure::Failed(anyhow::Error::new(error).context(format!("cannot create {path}"))));
         }
     };
-    file.write_all(text.as_bytes())
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("cannot write {path}"))?;
-    let config = if args.file.as_os_str() == DEFAULT_FILE {
-        String::new()
-    } else {
-        format!(" --config {path}")
-    };
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {path}"))?;
+    let config = if args.file.as_os_str() == DEFAULT_FILE { String::new() } else { format!(" --config {path}") };
     println!("wrote {path}, with fresh secrets: keep it out of version control");
     println!("next: starling serve{config}");
     Ok(())
@@ -65,9 +53,7 @@ pub fn run(args: InitArgs) -> Result<(), Failure> {
 
 /// The configuration with fresh credentials.
 fn render() -> anyhow::Result<String> {
-    Ok(TEMPLATE
-        .replace("{key}", &random(12)?)
-        .replace("{secret}", &random(32)?))
+    Ok(TEMPLATE.replace("{key}", &random(12)?).replace("{secret}", &random(32)?))
 }
 
 /// `bytes` random bytes as letters, digits, `-` and `_`.
@@ -86,8 +72,7 @@ mod tests {
 
     fn parse(text: &str) -> Config {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/keys");
-        Config::parse("starling.toml", text, &folder, [])
-            .unwrap_or_else(|errors| panic!("{errors:#}"))
+        Config::parse("starling.toml", text, &folder, []).unwrap_or_else(|errors| panic!("{errors:#}"))
     }
 
     #[test]
@@ -95,40 +80,19 @@ mod tests {
         let written = parse(&render().unwrap());
         let defaults = parse(MINIMAL);
         // Written because most installations want them: metrics apart, and a first rule.
-        let server = crate::config::Server {
-            admin_listen: None,
-            ..written.server.clone()
-        };
-        assert_eq!(
-            written.server.admin_listen,
-            Some(([127, 0, 0, 1], 9090).into())
-        );
-        let written = Config {
-            server,
-            apps: defaults.apps.clone(),
-            channels: Vec::new(),
-            ..written
-        };
+        let server = crate::config::Server { admin_listen: None, ..written.server.clone() };
+        assert_eq!(written.server.admin_listen, Some(([127, 0, 0, 1], 9090).into()));
+        let written = Config { server, apps: defaults.apps.clone(), channels: Vec::new(), ..written };
         assert_eq!(written, defaults);
     }
 
     #[test]
     fn what_init_writes_as_comments_is_valid_too() {
         // Prose is "# text"; a commented-out line is "#key = value", or "#    { … }" inside a list.
-        let is_prose =
-            |rest: &&str| rest.is_empty() || (rest.starts_with(' ') && !rest.starts_with("  "));
-        let uncomment = |line: &'static str| {
-            line.strip_prefix('#')
-                .filter(|rest| !is_prose(rest))
-                .unwrap_or(line)
-        };
+        let is_prose = |rest: &&str| rest.is_empty() || (rest.starts_with(' ') && !rest.starts_with("  "));
+        let uncomment = |line: &'static str| line.strip_prefix('#').filter(|rest| !is_prose(rest)).unwrap_or(line);
         let uncommented: Vec<&str> = TEMPLATE.lines().map(uncomment).collect();
-        let config = parse(
-            &uncommented
-                .join("\n")
-                .replace("{secret}", "a-secret")
-                .replace("{key}", "a-key"),
-        );
+        let config = parse(&uncommented.join("\n").replace("{secret}", "a-secret").replace("{key}", "a-key"));
         assert!(
             config.tls.is_some()
                 && config.hooks.is_some()

@@ -23,12 +23,7 @@ pub struct LogArgs {
     #[arg(long, value_name = "FILTER", global = true, env = "STARLING_LOG")]
     log: Option<String>,
     /// Shape of the log lines [default: text on a terminal, json otherwise]
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        global = true,
-        env = "STARLING_LOG_FORMAT"
-    )]
+    #[arg(long, value_name = "FORMAT", global = true, env = "STARLING_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 }
 
@@ -41,27 +36,16 @@ impl LogArgs {
     pub fn init(&self, default: &str) -> Result<(), Failure> {
         let filter = self.log.as_deref().unwrap_or(default);
         let filter = EnvFilter::try_new(filter).map_err(|error| {
-            Failure::Usage(format!(r#"--log: expected a level or a list such as "info,starling=debug", got {filter:?}: {error}"#))
+            Failure::Usage(format!(
+                r#"--log: expected a level or a list such as "info,starling=debug", got {filter:?}: {error}"#
+            ))
         })?;
         let terminal = std::io::stderr().is_terminal();
-        let format = self.log_format.unwrap_or(if terminal {
-            LogFormat::Text
-        } else {
-            LogFormat::Json
-        });
-        let logs = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr);
+        let format = self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         match format {
-            LogFormat::Text => logs
-                .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
-                .init(),
-            LogFormat::Json => logs
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .init(),
+            LogFormat::Text => logs.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).init(),
+            LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
         }
         Ok(())
     }

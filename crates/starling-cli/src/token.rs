@@ -78,9 +78,7 @@ struct Signer {
 /// A usage or configuration failure if there is no secret that signs tokens.
 pub fn run(args: TokenArgs) -> Result<(), Failure> {
     let signer = Signer::choose(&args)?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .context("the clock is before 1970")?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     let claims = Claims {
         sub: &args.user,
         iat: now.as_secs(),
@@ -95,8 +93,7 @@ pub fn run(args: TokenArgs) -> Result<(), Failure> {
     let key = EncodingKey::from_secret(signer.secret.as_bytes());
     println!(
         "{}",
-        jsonwebtoken::encode(&Header::new(signer.algorithm), &claims, &key)
-            .context("cannot sign the token")?
+        jsonwebtoken::encode(&Header::new(signer.algorithm), &claims, &key).context("cannot sign the token")?
     );
     Ok(())
 }
@@ -106,17 +103,10 @@ impl Signer {
         // `--config` wins over a secret that only the environment has.
         if let (Some(secret), None) = (&args.secret, &args.config) {
             let (secret, app) = (secret.clone(), args.app.clone());
-            return Ok(Self {
-                algorithm: Algorithm::HS256,
-                secret,
-                app,
-                issuer: None,
-                audience: None,
-            });
+            return Ok(Self { algorithm: Algorithm::HS256, secret, app, issuer: None, audience: None });
         }
         let hint = "name a file with --config, or give the app's secret with --secret";
-        let AppChoice { app, several } =
-            AppChoice::from_config(args.config.as_deref(), args.app.as_deref(), hint)?;
+        let AppChoice { app, several } = AppChoice::from_config(args.config.as_deref(), args.app.as_deref(), hint)?;
         let claim = several.then(|| app.id.clone());
         if app.jwt.is_empty() {
             return Ok(Self {
@@ -133,15 +123,10 @@ impl Signer {
     /// Where `jwt` is set, only its keys are believed; one of them may be a secret.
     fn from_jwt(app: &App, claim: Option<String>) -> Result<Self, Failure> {
         let secret = |key: &JwtKey| match &key.source {
-            JwtSource::Secret { algorithm, secret } => {
-                Some((*algorithm, secret.expose().to_owned()))
-            }
+            JwtSource::Secret { algorithm, secret } => Some((*algorithm, secret.expose().to_owned())),
             _ => None,
         };
-        let signer = app
-            .jwt
-            .iter()
-            .find_map(|key| secret(key).map(|(algorithm, secret)| (key, algorithm, secret)));
+        let signer = app.jwt.iter().find_map(|key| secret(key).map(|(algorithm, secret)| (key, algorithm, secret)));
         let Some((key, algorithm, secret)) = signer else {
             let message = format!(
                 "app {} takes only tokens signed by the keys of its `jwt`, whose private halves are elsewhere",
@@ -154,13 +139,7 @@ impl Signer {
             JwtAlgorithm::Hs512 => Algorithm::HS512,
             _ => Algorithm::HS256,
         };
-        Ok(Self {
-            algorithm,
-            secret,
-            app: claim,
-            issuer: key.issuer.clone(),
-            audience: key.audience.first().cloned(),
-        })
+        Ok(Self { algorithm, secret, app: claim, issuer: key.issuer.clone(), audience: key.audience.first().cloned() })
     }
 }
 
@@ -172,8 +151,7 @@ fn ttl(text: &str) -> Result<Duration, String> {
 }
 
 fn json_object(text: &str) -> Result<Box<RawValue>, String> {
-    let value = RawValue::from_string(text.trim().to_owned())
-        .map_err(|error| format!("not JSON: {error}"))?;
+    let value = RawValue::from_string(text.trim().to_owned()).map_err(|error| format!("not JSON: {error}"))?;
     if value.get().starts_with('{') {
         Ok(value)
     } else {

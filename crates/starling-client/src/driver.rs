@@ -97,7 +97,10 @@ impl Driver {
                 connection::open(&self.connector, &self.settings).await
             };
             next = match attend(&mut self.commands, &mut self.session, opened).await {
-                Attended::Done(Ok(link)) => self.drive(link).await,
+                Attended::Done(Ok(link)) => {
+                    self.status.send_replace(link.status());
+                    self.drive(link).await
+                }
                 Attended::Done(Err(error)) => self.after_failure(error),
                 Attended::Closed(done) => {
                     self.stop(Error::Closed);
@@ -112,7 +115,6 @@ impl Driver {
 
     async fn drive(&mut self, link: Link) -> Next {
         tracing::debug!("connected");
-        self.status.send_replace(link.status());
         let since = Instant::now();
         let ended = connection::drive(link, &mut self.session, &mut self.commands, &self.settings).await;
         if since.elapsed() >= self.settings.stable_after {

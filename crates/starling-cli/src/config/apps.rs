@@ -11,17 +11,8 @@ use super::document::Node;
 use super::section::{Section, one_of};
 
 /// Secrets that come from examples, and therefore protect nothing. Compared without case, spaces, `-` and `_`.
-const PLACEHOLDERS: [&str; 9] = [
-    "…",
-    "...",
-    "secret",
-    "changeme",
-    "changethis",
-    "replaceme",
-    "yoursecret",
-    "password",
-    "xxx",
-];
+const PLACEHOLDERS: [&str; 9] =
+    ["…", "...", "secret", "changeme", "changethis", "replaceme", "yoursecret", "password", "xxx"];
 
 /// One of `[[apps]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,17 +72,13 @@ pub enum JwtSource {
         /// The PEM file.
         path: PathBuf,
     },
-    /// A file with a JSON Web Key Set (RFC 7517).
+    /// A file with a JSON Web Key Set (RFC 7517); the algorithm is the one that each key names or implies.
     JwksFile {
-        /// The only algorithm accepted; `None`: the one that each key names or implies.
-        algorithm: Option<JwtAlgorithm>,
         /// The file.
         path: PathBuf,
     },
-    /// A JSON Web Key Set fetched over HTTPS (or HTTP from this machine).
+    /// A JSON Web Key Set fetched over HTTPS (or HTTP from this machine), with the algorithm of each key.
     JwksUrl {
-        /// The only algorithm accepted; `None`: the one that each key names or implies.
-        algorithm: Option<JwtAlgorithm>,
         /// The address.
         url: String,
     },
@@ -116,14 +103,8 @@ pub enum JwtAlgorithm {
 
 use JwtAlgorithm::{EdDsa, Es256, Hs256, Hs384, Hs512, Rs256};
 
-const ALGORITHMS: [(&str, JwtAlgorithm); 6] = [
-    ("HS256", Hs256),
-    ("HS384", Hs384),
-    ("HS512", Hs512),
-    ("RS256", Rs256),
-    ("ES256", Es256),
-    ("EdDSA", EdDsa),
-];
+const ALGORITHMS: [(&str, JwtAlgorithm); 6] =
+    [("HS256", Hs256), ("HS384", Hs384), ("HS512", Hs512), ("RS256", Rs256), ("ES256", Es256), ("EdDSA", EdDsa)];
 
 impl JwtAlgorithm {
     /// Whether one secret both signs and verifies.
@@ -134,25 +115,14 @@ impl JwtAlgorithm {
 
 impl App {
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
-        let id = section.require("id", r#"digits in quotes, such as "1""#, |node| {
-            node.as_string().filter(|id| is_id(id))
-        });
-        let key = section.require("key", "1 to 64 letters, digits, - or _", |node| {
-            node.as_string().filter(|key| is_key(key))
-        });
+        let id =
+            section.require("id", r#"digits in quotes, such as "1""#, |node| node.as_string().filter(|id| is_id(id)));
+        let key = section
+            .require("key", "1 to 64 letters, digits, - or _", |node| node.as_string().filter(|key| is_key(key)));
         let secret = section.require("secret", SECRET, as_secret);
-        let jwt = section
-            .sections("jwt", false)
-            .into_iter()
-            .filter_map(JwtKey::read)
-            .collect();
+        let jwt = section.sections("jwt", false).into_iter().filter_map(JwtKey::read).collect();
         section.finish();
-        Some(Self {
-            id: id?,
-            key: key?,
-            secret: secret?,
-            jwt,
-        })
+        Some(Self { id: id?, key: key?, secret: secret?, jwt })
     }
 }
 
@@ -162,17 +132,9 @@ impl JwtKey {
         let issuer = section.read("issuer", "the iss claim that tokens must carry", |node| {
             node.as_string().filter(|text| !text.is_empty())
         });
-        let audience = section.read(
-            "audience",
-            "an aud claim that tokens must carry, or a list of them",
-            as_strings,
-        );
+        let audience = section.read("audience", "an aud claim that tokens must carry, or a list of them", as_strings);
         section.finish();
-        Some(Self {
-            source: source?,
-            issuer,
-            audience: audience.unwrap_or_default(),
-        })
+        Some(Self { source: source?, issuer, audience: audience.unwrap_or_default() })
     }
 }
 
@@ -180,33 +142,26 @@ impl JwtSource {
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         section.know(&["alg", "secret", "public_key", "jwks"]);
         let algorithm = section.choice("alg", &ALGORITHMS);
-        let given: Vec<&str> = ["secret", "public_key", "jwks"]
-            .into_iter()
-            .filter(|key| section.has(key))
-            .collect();
+        let given: Vec<&str> = ["secret", "public_key", "jwks"].into_iter().filter(|key| section.has(key)).collect();
         let [kind] = given[..] else {
             section.complain("", "expected exactly one of secret, public_key and jwks");
             return None;
         };
         if kind == "jwks" {
-            return Self::read_jwks(section, algorithm);
+            if section.has("alg") {
+                section.complain("alg", "does not go with jwks, where each key has its own algorithm");
+            }
+            return Self::read_jwks(section);
         }
         let Some(algorithm) = algorithm else {
             section.is_missing(
                 "alg",
-                &format!(
-                    "{}, as the algorithm is never taken from a token",
-                    one_of(ALGORITHMS.map(|(name, _)| name))
-                ),
+                &format!("{}, as the algorithm is never taken from a token", one_of(ALGORITHMS.map(|(name, _)| name))),
             );
             return None;
         };
         if algorithm.is_symmetric() != (kind == "secret") {
-            let right = if algorithm.is_symmetric() {
-                "secret"
-            } else {
-                "public_key"
-            };
+            let right = if algorithm.is_symmetric() { "secret" } else { "public_key" };
             section.complain("alg", format_args!("needs {right} beside it, not {kind}"));
             return None;
         }
@@ -218,11 +173,7 @@ impl JwtSource {
         Self::read_public_key(section, algorithm, path)
     }
 
-    fn read_public_key(
-        section: &Section<'_, '_>,
-        algorithm: JwtAlgorithm,
-        path: PathBuf,
-    ) -> Option<Self> {
+    fn read_public_key(section: &Section<'_, '_>, algorithm: JwtAlgorithm, path: PathBuf) -> Option<Self> {
         let pem = std::fs::read(&path).unwrap_or_default();
         let parsed = match algorithm {
             Es256 => DecodingKey::from_ec_pem(&pem),
@@ -230,57 +181,31 @@ impl JwtSource {
             Rs256 | Hs256 | Hs384 | Hs512 => DecodingKey::from_rsa_pem(&pem),
         };
         if parsed.is_err() {
-            let name = ALGORITHMS
-                .iter()
-                .find(|(_, value)| *value == algorithm)
-                .map_or("", |(name, _)| name);
-            section.complain(
-                "public_key",
-                format_args!("{} is not a PEM public key for {name}", path.display()),
-            );
+            let name = ALGORITHMS.iter().find(|(_, value)| *value == algorithm).map_or("", |(name, _)| name);
+            section.complain("public_key", format_args!("{} is not a PEM public key for {name}", path.display()));
             return None;
         }
         Some(Self::PublicKey { algorithm, path })
     }
 
-    fn read_jwks(section: &mut Section<'_, '_>, algorithm: Option<JwtAlgorithm>) -> Option<Self> {
-        if algorithm.is_some_and(JwtAlgorithm::is_symmetric) {
-            section.complain(
-                "alg",
-                r#"a key set is public: expected "RS256", "ES256" or "EdDSA", or nothing"#,
-            );
-            return None;
-        }
+    fn read_jwks(section: &mut Section<'_, '_>) -> Option<Self> {
         let expected = r#"an https:// URL, or the name of a file"#;
-        let node = section.read("jwks", expected, |node| {
-            node.as_string().filter(|text| !text.is_empty())
-        })?;
+        let node = section.read("jwks", expected, |node| node.as_string().filter(|text| !text.is_empty()))?;
         if !node.contains("://") {
             let path = section.file("jwks")?;
-            if serde_json::from_slice::<JwkSet>(&std::fs::read(&path).unwrap_or_default()).is_err()
-            {
-                section.complain(
-                    "jwks",
-                    format_args!("{} is not a JSON Web Key Set", path.display()),
-                );
+            if serde_json::from_slice::<JwkSet>(&std::fs::read(&path).unwrap_or_default()).is_err() {
+                section.complain("jwks", format_args!("{} is not a JSON Web Key Set", path.display()));
                 return None;
             }
-            return Some(Self::JwksFile { algorithm, path });
+            return Some(Self::JwksFile { path });
         }
-        let safe = Url::parse(&node).is_ok_and(|url| {
-            url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url))
-        });
+        let safe =
+            Url::parse(&node).is_ok_and(|url| url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)));
         if !safe {
-            section.complain(
-                "jwks",
-                format_args!("expected {expected} (http:// only from this machine)"),
-            );
+            section.complain("jwks", format_args!("expected {expected} (http:// only from this machine)"));
             return None;
         }
-        Some(Self::JwksUrl {
-            algorithm,
-            url: node,
-        })
+        Some(Self::JwksUrl { url: node })
     }
 }
 
@@ -289,18 +214,10 @@ pub(super) fn check_unique(apps: &[(usize, App)], complain: impl Fn(usize, &str,
     for (nth, (index, app)) in apps.iter().enumerate() {
         for (other, earlier) in &apps[..nth] {
             if app.id == earlier.id {
-                complain(
-                    *index,
-                    "id",
-                    format!("{:?} is already the id of apps[{other}]", app.id),
-                );
+                complain(*index, "id", format!("{:?} is already the id of apps[{other}]", app.id));
             }
             if app.key == earlier.key {
-                complain(
-                    *index,
-                    "key",
-                    format!("{:?} is already the key of apps[{other}]", app.key),
-                );
+                complain(*index, "key", format!("{:?} is already the key of apps[{other}]", app.key));
             }
         }
     }
@@ -310,23 +227,14 @@ const SECRET: &str = "a secret of your own, such as `starling init` writes";
 
 fn as_secret(node: &Node) -> Option<Secret> {
     let text = node.as_string()?;
-    let bare: String = text
-        .to_lowercase()
-        .chars()
-        .filter(|c| !matches!(c, ' ' | '-' | '_' | '<' | '>'))
-        .collect();
-    let usable = !bare.is_empty()
-        && !text.contains(char::is_control)
-        && !PLACEHOLDERS.contains(&bare.as_str());
+    let bare: String = text.to_lowercase().chars().filter(|c| !matches!(c, ' ' | '-' | '_' | '<' | '>')).collect();
+    let usable = !bare.is_empty() && !text.contains(char::is_control) && !PLACEHOLDERS.contains(&bare.as_str());
     usable.then_some(Secret(text))
 }
 
 fn as_strings(node: &Node) -> Option<Vec<String>> {
     let list = match node.as_array() {
-        Some(nodes) => nodes
-            .iter()
-            .map(Node::as_string)
-            .collect::<Option<Vec<_>>>()?,
+        Some(nodes) => nodes.iter().map(Node::as_string).collect::<Option<Vec<_>>>()?,
         None => vec![node.as_string()?],
     };
     (!list.is_empty() && list.iter().all(|text| !text.is_empty())).then_some(list)
@@ -339,16 +247,11 @@ fn is_id(text: &str) -> bool {
 /// A key is part of URLs, of Basic credentials (no `:`) and of Ably's `id.key` (no `.`).
 fn is_key(text: &str) -> bool {
     (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
 }
 
 /// Whether a URL points at this very machine.
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -81,20 +81,13 @@ pub enum Delivery {
 impl ChannelRule {
     /// `apps` are those that a rule may name; none: not all could be read, so any name will do.
     pub(super) fn read(mut section: Section<'_, '_>, apps: &[App]) -> Option<Self> {
-        let pattern = section.require(
-            "match",
-            r#"a pattern of channel names, such as "room:*""#,
-            Node::as_string,
-        );
+        let pattern = section.require("match", r#"a pattern of channel names, such as "room:*""#, Node::as_string);
         if let Some(reason) = pattern.as_deref().and_then(pattern_fault) {
             section.complain("match", reason);
         }
         let expected = match apps {
             [] => "the id of an app".into(),
-            apps => format!(
-                "the id of an app: {}",
-                one_of(apps.iter().map(|app| app.id.as_str()))
-            ),
+            apps => format!("the id of an app: {}", one_of(apps.iter().map(|app| app.id.as_str()))),
         };
         let is_app = |id: &String| apps.is_empty() || apps.iter().any(|app| app.id == *id);
         let app = section.read("app", expected, |node| node.as_string().filter(is_app));
@@ -110,27 +103,15 @@ impl ChannelRule {
             ("members", Publish::Members),
             ("granted", Publish::Granted),
         ];
-        let delivery = [
-            ("reliable", Delivery::Reliable),
-            ("drop", Delivery::Drop),
-            ("latest", Delivery::Latest),
-        ];
+        let delivery = [("reliable", Delivery::Reliable), ("drop", Delivery::Drop), ("latest", Delivery::Latest)];
         let rule = pattern.map(|pattern| Self {
             pattern,
             app,
-            subscribe: section
-                .choice("subscribe", &subscribe)
-                .unwrap_or(Subscribe::Authenticated),
-            publish: section
-                .choice("publish", &publish)
-                .unwrap_or(Publish::Members),
+            subscribe: section.choice("subscribe", &subscribe).unwrap_or(Subscribe::Authenticated),
+            publish: section.choice("publish", &publish).unwrap_or(Publish::Members),
             presence: PresenceRule::read(&mut section),
-            history: section
-                .section_like("history", r#"{ size = 1000, ttl = "1h" }"#)
-                .and_then(HistoryRule::read),
-            delivery: section
-                .choice("delivery", &delivery)
-                .unwrap_or(Delivery::Reliable),
+            history: section.section_like("history", r#"{ size = 1000, ttl = "1h" }"#).and_then(HistoryRule::read),
+            delivery: section.choice("delivery", &delivery).unwrap_or(Delivery::Reliable),
         });
         if rule.is_some() {
             section.finish();
@@ -143,22 +124,14 @@ impl PresenceRule {
     fn read(section: &mut Section<'_, '_>) -> Option<Self> {
         let node = section.node("presence")?;
         if let Some(present) = node.as_boolean() {
-            return present.then_some(Self {
-                grace: Duration::ZERO,
-            });
+            return present.then_some(Self { grace: Duration::ZERO });
         }
         if node.as_table().is_none() {
-            section.read("presence", r#"true, false or { grace = "5s" }"#, |_| {
-                None::<()>
-            });
+            section.read("presence", r#"true, false or { grace = "5s" }"#, |_| None::<()>);
             return None;
         }
         let mut table = section.section("presence")?;
-        let grace = table.duration(
-            "grace",
-            Duration::ZERO..=Duration::from_secs(3600),
-            Duration::from_secs(5),
-        );
+        let grace = table.duration("grace", Duration::ZERO..=Duration::from_secs(3600), Duration::from_secs(5));
         table.finish();
         Some(Self { grace })
     }
@@ -171,11 +144,7 @@ impl HistoryRule {
         section.is_missing("ttl", r#"a duration, such as "1h""#);
         let history = Self {
             size: section.number("size", "messages", 1..=10_000_000, 1000),
-            ttl: section.duration(
-                "ttl",
-                Duration::from_secs(1)..=365 * DAY,
-                Duration::from_secs(3600),
-            ),
+            ttl: section.duration("ttl", Duration::from_secs(1)..=365 * DAY, Duration::from_secs(3600)),
         };
         section.finish();
         Some(history)
@@ -212,8 +181,5 @@ fn pattern_fault(pattern: &str) -> Option<&'static str> {
     if pattern.starts_with('#') {
         return Some("channel names that start with # are reserved");
     }
-    pattern
-        .replace("{user}", "")
-        .contains(['{', '}'])
-        .then_some("the only placeholder is {user}")
+    pattern.replace("{user}", "").contains(['{', '}']).then_some("the only placeholder is {user}")
 }

@@ -78,15 +78,10 @@ impl Node {
     pub(super) fn as_string(&self) -> Option<String> {
         match &self.value {
             Value::String(text) => Some(text.clone()),
-            Value::Text(text) if text.starts_with(['"', '\'']) => {
-                match parse_value(text, &self.origin) {
-                    Some(Node {
-                        value: Value::String(unquoted),
-                        ..
-                    }) => Some(unquoted),
-                    _ => Some(text.clone()),
-                }
-            }
+            Value::Text(text) if text.starts_with(['"', '\'']) => match parse_value(text, &self.origin) {
+                Some(Node { value: Value::String(unquoted), .. }) => Some(unquoted),
+                _ => Some(text.clone()),
+            },
             Value::Text(text) => Some(text.clone()),
             _ => None,
         }
@@ -188,9 +183,7 @@ pub(super) fn parse(text: &str) -> (Table, Vec<Fault>) {
 }
 
 fn parse_value(text: &str, origin: &Origin) -> Option<Node> {
-    DeValue::parse(text)
-        .ok()
-        .map(|value| node(value, Some(origin)))
+    DeValue::parse(text).ok().map(|value| node(value, Some(origin)))
 }
 
 /// Converts a parsed value; `origin` stands for all its parts where the text is not the file.
@@ -205,18 +198,10 @@ fn node(value: Spanned<DeValue<'_>>, origin: Option<&Origin>) -> Node {
         DeValue::Float(number) => Value::Other(number.to_string()),
         DeValue::Boolean(flag) => Value::Boolean(flag),
         DeValue::Datetime(date) => Value::Other(date.to_string()),
-        DeValue::Array(values) => Value::Array(
-            values
-                .into_iter()
-                .map(|value| node(value, origin))
-                .collect(),
-        ),
+        DeValue::Array(values) => Value::Array(values.into_iter().map(|value| node(value, origin)).collect()),
         DeValue::Table(entries) => Value::Table(table(entries, origin)),
     };
-    Node {
-        value,
-        origin: origin.cloned().unwrap_or(Origin::File(span)),
-    }
+    Node { value, origin: origin.cloned().unwrap_or(Origin::File(span)) }
 }
 
 fn table(entries: DeTable<'_>, origin: Option<&Origin>) -> Table {
@@ -225,32 +210,19 @@ fn table(entries: DeTable<'_>, origin: Option<&Origin>) -> Table {
         key: key.into_inner().into_owned(),
         node: node(value, origin),
     });
-    Table {
-        entries: entries.collect(),
-    }
+    Table { entries: entries.collect() }
 }
 
 /// Lays the variables that start with [`PREFIX`] over the tree.
 ///
 /// `STARLING__LIMITS__BURST` is the key `limits.burst`; a number names an element of a list, so that
 /// `STARLING__APPS__0__SECRET` is the secret of the first app. An element after the last one is appended.
-pub(super) fn overlay(
-    root: &mut Table,
-    variables: impl IntoIterator<Item = (String, String)>,
-) -> Vec<Fault> {
+pub(super) fn overlay(root: &mut Table, variables: impl IntoIterator<Item = (String, String)>) -> Vec<Fault> {
     let mut variables: Vec<Variable> = variables.into_iter().filter_map(Variable::new).collect();
     // A list before its elements, element 2 before element 10.
-    variables.sort_by_cached_key(|variable| {
-        variable
-            .path
-            .iter()
-            .map(|step| (step.len(), step.clone()))
-            .collect::<Vec<_>>()
-    });
     variables
-        .into_iter()
-        .filter_map(|variable| variable.apply(root).err())
-        .collect()
+        .sort_by_cached_key(|variable| variable.path.iter().map(|step| (step.len(), step.clone())).collect::<Vec<_>>());
+    variables.into_iter().filter_map(|variable| variable.apply(root).err()).collect()
 }
 
 /// One variable that belongs to the configuration.
@@ -262,11 +234,7 @@ struct Variable {
 
 impl Variable {
     fn new((name, text): (String, String)) -> Option<Self> {
-        let path = name
-            .strip_prefix(PREFIX)?
-            .split("__")
-            .map(str::to_ascii_lowercase)
-            .collect();
+        let path = name.strip_prefix(PREFIX)?.split("__").map(str::to_ascii_lowercase).collect();
         Some(Self { name, path, text })
     }
 
@@ -274,10 +242,7 @@ impl Variable {
         if self.path.iter().any(String::is_empty) {
             return Err(self.fault("expected a name such as STARLING__LIMITS__BURST".into()));
         }
-        let leaf = Node {
-            value: Value::Text(self.text.clone()),
-            origin: self.origin(),
-        };
+        let leaf = Node { value: Value::Text(self.text.clone()), origin: self.origin() };
         let mut holder = self.entry(root, 0);
         for depth in 1..self.path.len() {
             holder = self.descend(holder, depth)?;
@@ -310,36 +275,18 @@ impl Variable {
 
     fn entry<'t>(&self, table: &'t mut Table, depth: usize) -> &'t mut Node {
         let key = &self.path[depth];
-        let at = table
-            .entries
-            .iter()
-            .position(|entry| entry.key == *key)
-            .unwrap_or_else(|| {
-                table.entries.push(Entry {
-                    key: key.clone(),
-                    origin: self.origin(),
-                    node: self.branch(depth),
-                });
-                table.entries.len() - 1
-            });
+        let at = table.entries.iter().position(|entry| entry.key == *key).unwrap_or_else(|| {
+            table.entries.push(Entry { key: key.clone(), origin: self.origin(), node: self.branch(depth) });
+            table.entries.len() - 1
+        });
         &mut table.entries[at].node
     }
 
     /// What stands at step `depth` while nothing is there yet: a list if an element's number follows.
     fn branch(&self, depth: usize) -> Node {
-        let numbered = self
-            .path
-            .get(depth + 1)
-            .is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()));
-        let value = if numbered {
-            Value::Array(Vec::new())
-        } else {
-            Value::Table(Table::default())
-        };
-        Node {
-            value,
-            origin: self.origin(),
-        }
+        let numbered = self.path.get(depth + 1).is_some_and(|step| step.bytes().all(|byte| byte.is_ascii_digit()));
+        let value = if numbered { Value::Array(Vec::new()) } else { Value::Table(Table::default()) };
+        Node { value, origin: self.origin() }
     }
 
     fn origin(&self) -> Origin {
@@ -347,10 +294,6 @@ impl Variable {
     }
 
     fn fault(&self, message: String) -> Fault {
-        Fault {
-            origin: self.origin(),
-            key: String::new(),
-            message,
-        }
+        Fault { origin: self.origin(), key: String::new(), message }
     }
 }

@@ -27,26 +27,17 @@ impl EngineUrl {
     ///
     /// A sentence naming the accepted URLs, or the engine that is not in this build.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let scheme = text
-            .split_once("://")
-            .map(|(scheme, rest)| (scheme, !rest.is_empty()));
-        let engine =
-            match scheme {
-                None if text == "memory" => Self::Memory,
-                Some(("redis" | "rediss", true)) => Self::Redis(text.into()),
-                Some(("nats", true)) => Self::Nats(text.into()),
-                Some(("kafka", true)) => Self::Kafka(text.into()),
-                _ => return Err(
-                    r#"expected "memory", or a URL redis://…, rediss://…, nats://… or kafka://…"#
-                        .into(),
-                ),
-            };
+        let scheme = text.split_once("://").map(|(scheme, rest)| (scheme, !rest.is_empty()));
+        let engine = match scheme {
+            None if text == "memory" => Self::Memory,
+            Some(("redis" | "rediss", true)) => Self::Redis(text.into()),
+            Some(("nats", true)) => Self::Nats(text.into()),
+            Some(("kafka", true)) => Self::Kafka(text.into()),
+            _ => return Err(r#"expected "memory", or a URL redis://…, rediss://…, nats://… or kafka://…"#.into()),
+        };
         let name = engine.name();
         if !BUILT_IN.contains(&name) {
-            return Err(format!(
-                "the engine {name:?} is not in this build, which has: {}",
-                BUILT_IN.join(", ")
-            ));
+            return Err(format!("the engine {name:?} is not in this build, which has: {}", BUILT_IN.join(", ")));
         }
         Ok(engine)
     }

@@ -111,63 +111,34 @@ impl Hooks {
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
         let url = section.require("url", ADDRESS, as_url);
         let events = read_events(&mut section, &HOOK_EVENTS);
-        let timeout = section.duration(
-            "timeout",
-            Duration::from_millis(10)..=Duration::from_secs(60),
-            Duration::from_secs(3),
-        );
-        let on_error = section.choice(
-            "on_error",
-            &[
-                ("reject", HookFallback::Reject),
-                ("allow", HookFallback::Allow),
-            ],
-        );
+        let timeout =
+            section.duration("timeout", Duration::from_millis(10)..=Duration::from_secs(60), Duration::from_secs(3));
+        let on_error = section.choice("on_error", &[("reject", HookFallback::Reject), ("allow", HookFallback::Allow)]);
         section.finish();
-        Some(Self {
-            url: url?,
-            events,
-            timeout,
-            on_error: on_error.unwrap_or(HookFallback::Reject),
-        })
+        Some(Self { url: url?, events, timeout, on_error: on_error.unwrap_or(HookFallback::Reject) })
     }
 }
 
 impl Webhook {
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
-        let format = section.choice(
-            "format",
-            &[
-                ("starling", WebhookFormat::Starling),
-                ("pusher", WebhookFormat::Pusher),
-            ],
-        );
+        let format =
+            section.choice("format", &[("starling", WebhookFormat::Starling), ("pusher", WebhookFormat::Pusher)]);
         let url = section.require("url", ADDRESS, as_url);
         let events = read_events(&mut section, &WEBHOOK_EVENTS);
         section.finish();
-        Some(Self {
-            format: format.unwrap_or(WebhookFormat::Starling),
-            url: url?,
-            events,
-        })
+        Some(Self { format: format.unwrap_or(WebhookFormat::Starling), url: url?, events })
     }
 }
 
 /// A list of distinct events, at least one; all of them where it was left out.
-fn read_events<T: Copy + PartialEq>(
-    section: &mut Section<'_, '_>,
-    choices: &[(&str, T)],
-) -> Vec<T> {
+fn read_events<T: Copy + PartialEq>(section: &mut Section<'_, '_>, choices: &[(&str, T)]) -> Vec<T> {
     let all = || choices.iter().map(|(_, event)| *event).collect();
     let expected = one_of(choices.iter().map(|(word, _)| *word));
     let Some(events) = section.list("events", &expected, |node| choose(node, choices)) else {
         return all();
     };
     if events.is_empty() {
-        section.complain(
-            "events",
-            format_args!("expected at least one of {expected}"),
-        );
+        section.complain("events", format_args!("expected at least one of {expected}"));
     }
     let twice = (1..events.len()).find(|index| events[..*index].contains(&events[*index]));
     if let Some(index) = twice {

@@ -80,11 +80,7 @@ pub struct Recovery {
 
 impl Auth {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
-        let when = [
-            ("upgrade", AuthWhen::Upgrade),
-            ("first_message", AuthWhen::FirstMessage),
-            ("any", AuthWhen::Any),
-        ];
+        let when = [("upgrade", AuthWhen::Upgrade), ("first_message", AuthWhen::FirstMessage), ("any", AuthWhen::Any)];
         let auth = Self {
             when: section.choice("when", &when).unwrap_or(AuthWhen::Any),
             timeout: section.duration("timeout", SECOND / 10..=10 * MINUTE, 10 * SECOND),
@@ -153,9 +149,7 @@ impl Backpressure {
 
 impl Recovery {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
-        let recovery = Self {
-            window: section.duration("window", SECOND..=24 * HOUR, 2 * MINUTE),
-        };
+        let recovery = Self { window: section.duration("window", SECOND..=24 * HOUR, 2 * MINUTE) };
         section.finish();
         recovery
     }

@@ -47,9 +47,7 @@ impl ConfigErrors {
             excerpt: None,
             at: 0,
         };
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 
     /// How many problems there are, at least one.
@@ -104,11 +102,7 @@ pub(super) struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub(super) fn new(name: &'t str, text: &'t str) -> Self {
-        Self {
-            name,
-            text,
-            problems: RefCell::default(),
-        }
+        Self { name, text, problems: RefCell::default() }
     }
 
     pub(super) fn fault(&self, fault: Fault) {
@@ -124,13 +118,7 @@ impl<'t> Report<'t> {
             Origin::Env(name) => (name.clone(), None, usize::MAX),
             Origin::Absent => (self.name.to_owned(), None, usize::MAX),
         };
-        let problem = Problem {
-            location,
-            key: key.into(),
-            message: message.into(),
-            excerpt,
-            at,
-        };
+        let problem = Problem { location, key: key.into(), message: message.into(), excerpt, at };
         self.problems.borrow_mut().push(problem);
     }
 
@@ -156,20 +144,10 @@ impl<'t> Report<'t> {
         }
         let column = head[from..].chars().count();
         let end = span.end.clamp(start, from + text.len()).max(start);
-        let width = self
-            .text
-            .get(start..end)
-            .map_or(1, |marked| marked.chars().count().max(1));
+        let width = self.text.get(start..end).map_or(1, |marked| marked.chars().count().max(1));
         // Tabs would shift the underline.
         let text = text.replace('\t', " ");
-        (
-            line,
-            Some(Excerpt {
-                line,
-                text,
-                marked: column..column + width,
-            }),
-        )
+        (line, Some(Excerpt { line, text, marked: column..column + width }))
     }
 }
 

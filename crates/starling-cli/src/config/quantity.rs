@@ -4,21 +4,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Units of a duration, largest first, in milliseconds.
-const DURATIONS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const DURATIONS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Units of a size, largest first, in bytes.
-const SIZES: [(&str, usize); 4] = [
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZES: [(&str, usize); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Parses `"500ms"`, `"10s"`, `"2m"`, `"1h"`, `"7d"`, or several of them, `"1h30m"`.
 ///
@@ -47,10 +36,7 @@ pub fn format_duration(duration: Duration) -> String {
     if millis == 0 {
         return "0s".into();
     }
-    let (unit, scale) = DURATIONS
-        .iter()
-        .find(|(_, scale)| millis.is_multiple_of(*scale))
-        .unwrap_or(&("ms", 1));
+    let (unit, scale) = DURATIONS.iter().find(|(_, scale)| millis.is_multiple_of(*scale)).unwrap_or(&("ms", 1));
     format!("{}{unit}", millis / scale)
 }
 
@@ -68,10 +54,7 @@ pub fn parse_size(text: &str) -> Option<usize> {
 
 /// A number of bytes in its largest exact unit, as [`parse_size`] reads it.
 pub fn format_size(bytes: usize) -> String {
-    let (unit, scale) = SIZES
-        .iter()
-        .find(|(_, scale)| bytes != 0 && bytes.is_multiple_of(*scale))
-        .unwrap_or(&("B", 1));
+    let (unit, scale) = SIZES.iter().find(|(_, scale)| bytes != 0 && bytes.is_multiple_of(*scale)).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / scale)
 }
 

@@ -30,19 +30,8 @@ pub(super) struct Section<'r, 't> {
 }
 
 impl<'r, 't> Section<'r, 't> {
-    pub(super) fn new(
-        reading: &'r Reading<'t>,
-        path: impl Into<String>,
-        table: Table,
-        origin: Origin,
-    ) -> Self {
-        Self {
-            reading,
-            path: path.into(),
-            table,
-            origin,
-            known: Vec::new(),
-        }
+    pub(super) fn new(reading: &'r Reading<'t>, path: impl Into<String>, table: Table, origin: Origin) -> Self {
+        Self { reading, path: path.into(), table, origin, known: Vec::new() }
     }
 
     /// The value of `key`, whatever it is.
@@ -82,11 +71,7 @@ impl<'r, 't> Section<'r, 't> {
         expected: &str,
         parse: impl FnOnce(&Node) -> Option<T>,
     ) -> Option<T> {
-        if self.is_missing(key, expected) {
-            None
-        } else {
-            self.read(key, expected, parse)
-        }
+        if self.is_missing(key, expected) { None } else { self.read(key, expected, parse) }
     }
 
     /// Whether `key` is missing, which is then reported.
@@ -100,8 +85,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     pub(super) fn boolean(&mut self, key: &'static str, default: bool) -> bool {
-        self.read(key, "true or false", Node::as_boolean)
-            .unwrap_or(default)
+        self.read(key, "true or false", Node::as_boolean).unwrap_or(default)
     }
 
     /// A whole number of `unit`.
@@ -112,15 +96,9 @@ impl<'r, 't> Section<'r, 't> {
         range: RangeInclusive<usize>,
         default: usize,
     ) -> usize {
-        let expected = format!(
-            "a whole number of {unit}, {} to {}",
-            range.start(),
-            range.end()
-        );
+        let expected = format!("a whole number of {unit}, {} to {}", range.start(), range.end());
         let parse = |node: &Node| {
-            node.as_integer()
-                .and_then(|number| usize::try_from(number).ok())
-                .filter(|number| range.contains(number))
+            node.as_integer().and_then(|number| usize::try_from(number).ok()).filter(|number| range.contains(number))
         };
         self.read(key, expected, parse).unwrap_or(default)
     }
@@ -131,32 +109,16 @@ impl<'r, 't> Section<'r, 't> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Duration {
-        let (least, most) = (
-            format_duration(*range.start()),
-            format_duration(*range.end()),
-        );
-        let expected = format!(
-            "a duration of {least} to {most}, such as {:?}",
-            format_duration(default)
-        );
-        let parse = |node: &Node| {
-            parse_duration(&node.as_string()?).filter(|duration| range.contains(duration))
-        };
+        let (least, most) = (format_duration(*range.start()), format_duration(*range.end()));
+        let expected = format!("a duration of {least} to {most}, such as {:?}", format_duration(default));
+        let parse = |node: &Node| parse_duration(&node.as_string()?).filter(|duration| range.contains(duration));
         self.read(key, expected, parse).unwrap_or(default)
     }
 
     /// A size in bytes: `"64KiB"`, or a plain number.
-    pub(super) fn size(
-        &mut self,
-        key: &'static str,
-        range: RangeInclusive<usize>,
-        default: usize,
-    ) -> usize {
+    pub(super) fn size(&mut self, key: &'static str, range: RangeInclusive<usize>, default: usize) -> usize {
         let (least, most) = (format_size(*range.start()), format_size(*range.end()));
-        let expected = format!(
-            "a size of {least} to {most}, such as {:?}",
-            format_size(default)
-        );
+        let expected = format!("a size of {least} to {most}, such as {:?}", format_size(default));
         let parse = |node: &Node| {
             let bytes = match node.as_integer() {
                 Some(number) => usize::try_from(number).ok()?,
@@ -168,11 +130,7 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// One of a fixed set of words.
-    pub(super) fn choice<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&str, T)],
-    ) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let expected = one_of(choices.iter().map(|(word, _)| *word));
         self.read(key, expected, |node| choose(node, choices))
     }
@@ -202,22 +160,13 @@ impl<'r, 't> Section<'r, 't> {
     }
 
     /// A table below this one, which usually looks like `example`.
-    pub(super) fn section_like(
-        &mut self,
-        key: &'static str,
-        example: &str,
-    ) -> Option<Section<'r, 't>> {
+    pub(super) fn section_like(&mut self, key: &'static str, example: &str) -> Option<Section<'r, 't>> {
         let node = self.node(key)?;
         let Some(table) = node.as_table() else {
             self.refuse(key, &node, format_args!("a table, {example}"));
             return None;
         };
-        Some(Section::new(
-            self.reading,
-            self.key(key),
-            table,
-            node.origin,
-        ))
+        Some(Section::new(self.reading, self.key(key), table, node.origin))
     }
 
     /// The tables of a list of tables; `single` also accepts one table in place of the list.
@@ -236,12 +185,9 @@ impl<'r, 't> Section<'r, 't> {
         let mut sections = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.into_iter().enumerate() {
             match node.as_table() {
-                Some(table) => sections.push(Section::new(
-                    self.reading,
-                    format!("{path}[{index}]"),
-                    table,
-                    node.origin,
-                )),
+                Some(table) => {
+                    sections.push(Section::new(self.reading, format!("{path}[{index}]"), table, node.origin))
+                }
                 None => self.refuse(&format!("{key}[{index}]"), &node, "a table"),
             }
         }
@@ -276,31 +222,15 @@ impl<'r, 't> Section<'r, 't> {
 
     /// Reports something about a key that is present, or about the table where it is not.
     pub(super) fn complain(&self, key: &str, message: impl Display) {
-        let origin = self
-            .table
-            .get(key)
-            .map_or(&self.origin, |entry| &entry.node.origin);
+        let origin = self.table.get(key).map_or(&self.origin, |entry| &entry.node.origin);
         self.report(origin, key, message);
     }
 
     /// Reports something about a key of an element of a list of tables.
-    pub(super) fn complain_element(
-        &self,
-        list: &str,
-        index: usize,
-        key: &str,
-        message: impl Display,
-    ) {
-        let elements = self
-            .table
-            .get(list)
-            .and_then(|entry| entry.node.as_array())
-            .unwrap_or_default();
+    pub(super) fn complain_element(&self, list: &str, index: usize, key: &str, message: impl Display) {
+        let elements = self.table.get(list).and_then(|entry| entry.node.as_array()).unwrap_or_default();
         let table = elements.get(index).and_then(Node::as_table);
-        let origin = table
-            .as_ref()
-            .and_then(|table| table.get(key))
-            .map_or(&self.origin, |entry| &entry.node.origin);
+        let origin = table.as_ref().and_then(|table| table.get(key)).map_or(&self.origin, |entry| &entry.node.origin);
         self.report(origin, &format!("{list}[{index}].{key}"), message);
     }
 
@@ -322,22 +252,12 @@ impl<'r, 't> Section<'r, 't> {
 
     fn refuse(&self, key: &str, node: &Node, expected: impl Display) {
         // What is written for a secret never reaches a terminal or a log.
-        let got = if key == "secret" {
-            "something else".into()
-        } else {
-            node.describe()
-        };
-        self.report(
-            &node.origin,
-            key,
-            format_args!("expected {expected}, got {got}"),
-        );
+        let got = if key == "secret" { "something else".into() } else { node.describe() };
+        self.report(&node.origin, key, format_args!("expected {expected}, got {got}"));
     }
 
     fn report(&self, origin: &Origin, key: &str, message: impl Display) {
-        self.reading
-            .report
-            .add(origin, &self.key(key), message.to_string());
+        self.reading.report.add(origin, &self.key(key), message.to_string());
     }
 
     /// The whole path of a key.
@@ -353,10 +273,7 @@ impl<'r, 't> Section<'r, 't> {
 /// The value of a word in a fixed set.
 pub(super) fn choose<T: Copy>(node: &Node, choices: &[(&str, T)]) -> Option<T> {
     let word = node.as_string()?;
-    choices
-        .iter()
-        .find(|(name, _)| *name == word)
-        .map(|(_, value)| *value)
+    choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value)
 }
 
 /// `"a", "b" or "c"`.

@@ -83,39 +83,22 @@ impl Server {
         let second = Duration::from_secs(1);
         let minute = 60 * second;
         let server = Self {
-            listen: section
-                .list("listen", ADDRESS, as_address)
-                .unwrap_or_else(|| vec![([0, 0, 0, 0], 8080).into()]),
+            listen: section.list("listen", ADDRESS, as_address).unwrap_or_else(|| vec![([0, 0, 0, 0], 8080).into()]),
             admin_listen: section.read("admin_listen", ADDRESS, as_address),
             max_payload: section.size("max_payload", 1..=256 << 20, 64 << 10),
-            max_connections: section.number(
-                "max_connections",
-                "connections",
-                1..=100_000_000,
-                1_000_000,
-            ),
+            max_connections: section.number("max_connections", "connections", 1..=100_000_000, 1_000_000),
             max_connections_per_ip: section.number(
                 "max_connections_per_ip",
                 "connections (0: no limit)",
                 0..=100_000_000,
                 0,
             ),
-            handshake_timeout: section.duration(
-                "handshake_timeout",
-                second / 10..=10 * minute,
-                10 * second,
-            ),
-            shutdown_grace: section.duration(
-                "shutdown_grace",
-                Duration::ZERO..=60 * minute,
-                30 * second,
-            ),
+            handshake_timeout: section.duration("handshake_timeout", second / 10..=10 * minute, 10 * second),
+            shutdown_grace: section.duration("shutdown_grace", Duration::ZERO..=60 * minute, 30 * second),
             trusted_proxies: section
-                .list(
-                    "trusted_proxies",
-                    r#"a network, such as "10.0.0.0/8" or "::1/128""#,
-                    |node| Cidr::parse(&node.as_string()?),
-                )
+                .list("trusted_proxies", r#"a network, such as "10.0.0.0/8" or "::1/128""#, |node| {
+                    Cidr::parse(&node.as_string()?)
+                })
                 .unwrap_or_default(),
             compression: section.boolean("compression", true),
             workers: section.number("workers", "threads (0: one per core)", 0..=1024, 0),
@@ -127,22 +110,18 @@ impl Server {
 
     fn check_addresses(&self, section: &Section<'_, '_>) {
         if self.listen.is_empty() {
-            section.complain(
-                "listen",
-                format_args!("expected at least one address, each {ADDRESS}"),
-            );
+            section.complain("listen", format_args!("expected at least one address, each {ADDRESS}"));
         }
         // Port 0 is a free port, a different one each time.
         let mut seen = HashSet::new();
-        if let Some(twice) = self
-            .listen
-            .iter()
-            .find(|address| address.port() != 0 && !seen.insert(**address))
-        {
+        if let Some(twice) = self.listen.iter().find(|address| address.port() != 0 && !seen.insert(**address)) {
             section.complain("listen", format_args!("{twice} is listed twice"));
         }
         if let Some(admin) = self.admin_listen.filter(|admin| seen.contains(admin)) {
-            section.complain("admin_listen", format_args!("{admin} is already in server.listen; leave admin_listen out to serve both there"));
+            section.complain(
+                "admin_listen",
+                format_args!("{admin} is already in server.listen; leave admin_listen out to serve both there"),
+            );
         }
     }
 }
@@ -165,22 +144,16 @@ impl Tls {
     /// Reads both files and sees that they belong together; otherwise the wrong key of the section, and why.
     fn verify(&self) -> Result<(), (&'static str, String)> {
         let (cert, key) = (self.cert.display(), self.key.display());
-        let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .collect();
+        let chain: Vec<_> = CertificateDer::pem_file_iter(&self.cert).into_iter().flatten().flatten().collect();
         if chain.is_empty() {
             return Err(("cert", format!("no certificate in {cert}")));
         }
-        let der = PrivateKeyDer::from_pem_file(&self.key)
-            .map_err(|_| ("key", format!("no private key in {key}")))?;
+        let der = PrivateKeyDer::from_pem_file(&self.key).map_err(|_| ("key", format!("no private key in {key}")))?;
         match CertifiedKey::from_der(chain, der, &rustls::crypto::aws_lc_rs::default_provider()) {
             Ok(_) => Ok(()),
-            Err(rustls::Error::InconsistentKeys(_)) => Err((
-                "key",
-                format!("{key} is not the key of the certificate {cert}"),
-            )),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err(("key", format!("{key} is not the key of the certificate {cert}")))
+            }
             Err(error) => Err(("cert", format!("{cert} with {key}: {error}"))),
         }
     }
@@ -189,20 +162,12 @@ impl Tls {
 impl Origins {
     pub(super) fn read(mut section: Section<'_, '_>) -> Self {
         let expected = r#"an origin without a path, such as "https://app.example.com", or "*""#;
-        let listed = section
-            .list("allow", expected, |node| parse_origin(&node.as_string()?))
-            .unwrap_or_default();
-        let allow = if listed.iter().any(|origin| origin == "*") {
-            AllowedOrigins::Any
-        } else {
-            AllowedOrigins::List(listed)
-        };
+        let listed = section.list("allow", expected, |node| parse_origin(&node.as_string()?)).unwrap_or_default();
+        let allow =
+            if listed.iter().any(|origin| origin == "*") { AllowedOrigins::Any } else { AllowedOrigins::List(listed) };
         let require = section.boolean("require", false);
         if require && allow == AllowedOrigins::List(Vec::new()) {
-            section.complain(
-                "require",
-                "nobody could connect, because origins.allow is empty",
-            );
+            section.complain("require", "nobody could connect, because origins.allow is empty");
         }
         section.finish();
         Self { allow, require }
