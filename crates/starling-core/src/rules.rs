@@ -94,6 +94,9 @@ impl Rule {
 }
 
 /// All rules, in order: the first whose pattern matches wins.
+///
+/// Reserved channels (`#user:U`) are matched only by patterns that start with `#` themselves: `*` means every channel
+/// that clients name, not every user's private one.
 #[derive(Debug, Clone, Default)]
 pub struct RuleSet(Arc<[Arc<Rule>]>);
 
@@ -105,15 +108,19 @@ impl RuleSet {
 
     /// The rule that decides for this caller.
     pub fn for_caller(&self, app: &AppId, channel: &str, user: Option<&str>) -> Option<&Arc<Rule>> {
-        self.of_app(app).find(|rule| rule.pattern.matches(channel, user))
+        self.of_kind(app, channel).find(|rule| rule.pattern.matches(channel, user))
     }
 
     /// The rule that decides what the channel itself keeps, whoever asks.
     pub fn for_channel(&self, app: &AppId, channel: &str) -> Option<&Arc<Rule>> {
-        self.of_app(app).find(|rule| rule.pattern.matches_anyone(channel))
+        self.of_kind(app, channel).find(|rule| rule.pattern.matches_anyone(channel))
     }
 
-    fn of_app(&self, app: &AppId) -> impl Iterator<Item = &Arc<Rule>> {
-        self.0.iter().filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
+    fn of_kind(&self, app: &AppId, channel: &str) -> impl Iterator<Item = &Arc<Rule>> {
+        let reserved = channel.starts_with('#');
+        self.0
+            .iter()
+            .filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
+            .filter(move |rule| rule.pattern.as_str().starts_with('#') == reserved)
     }
 }

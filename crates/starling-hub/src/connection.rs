@@ -25,6 +25,12 @@ pub trait Endpoint {
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Outbox);
     /// Writes something that nobody asked for.
     fn notify(&mut self, notice: &Notice, out: &mut Outbox);
+    /// Gives what waits to the socket now, as far as it takes it, and says whether there is a socket to ask: before a
+    /// client counts as slow in the middle of a burst.
+    fn write(&mut self, out: &mut Outbox) -> bool {
+        let _ = out;
+        false
+    }
     /// Writes the good-bye, after which nothing follows.
     fn close(&mut self, reason: CloseReason, out: &mut Outbox);
 }

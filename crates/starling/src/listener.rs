@@ -23,8 +23,8 @@ const BACKLOG: i32 = 4096;
 /// Connections of a listener that may be in HTTP at once; more wait in the backlog. An upgraded one counts no longer.
 const IN_HTTP: usize = 16_384;
 
-/// The largest head of a request, in bytes; more is answered with 431.
-const MAX_HEAD: usize = 64 << 10;
+/// The largest head of a request, in bytes; more is answered with 431. A ticket in the URL has up to 32 KiB.
+const MAX_HEAD: usize = 48 << 10;
 
 /// Which of the two listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -142,6 +142,12 @@ impl<T: Endpoint> Shard<T> {
                         continue;
                     }
                     frames.delivered += 1;
+                    if !connection.outbox.has_room(frame.len(), &settings.backpressure)
+                        && !connection.outbox.is_slow()
+                        && connection.endpoint.write(&mut connection.outbox)
+                    {
+                        connection.outbox.offer_to_socket();
+                    }
                     match connection.outbox.offer(message, frame.clone(), delivery, &settings.backpressure) {
                         Offered::Taken => {}
                         Offered::Dropped => {

@@ -1,5 +1,7 @@
 //! One WebSocket connection as its worker holds it: socket, frames, session.
 
+use std::io::{self, ErrorKind, IoSlice};
+
 use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
 use starling_hub::{Endpoint, Outbox};
 use starling_proto::websocket::{self, Decoder, Opcode};
@@ -7,6 +9,9 @@ use starling_proto::{Action, Opened, OwnedPacket, Packet, Session};
 
 use super::socket::Socket;
 use crate::gate::Permit;
+
+/// Frames given to the socket in one write.
+const SLICES: usize = 64;
 
 /// A connection's transport and protocol.
 pub(crate) struct Line {
@@ -94,6 +99,27 @@ impl Line {
         write(actions, out);
     }
 
+    /// Gives what waits to the socket, until it is full or nothing waits.
+    pub fn send(&mut self, out: &mut Outbox) -> io::Result<()> {
+        while !self.full && out.wire_bytes() > 0 {
+            let written = match out.only() {
+                Some(frame) => self.socket.write(frame),
+                None => {
+                    let mut slices = [IoSlice::new(&[]); SLICES];
+                    let count = out.slices(&mut slices);
+                    self.socket.write_vectored(&slices[..count])
+                }
+            };
+            match written {
+                Ok(written) => out.advance(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.full = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Hands a packet to the session; what must be done is appended to `actions`.
     pub fn receive(&mut self, packet: Packet<'_>, actions: &mut Vec<Action>) {
         self.session.receive(packet, actions);
@@ -121,6 +147,12 @@ impl Endpoint for Line {
         let mut actions = Vec::new();
         self.session.notify(notice, &mut actions);
         write(actions, out);
+    }
+
+    fn write(&mut self, out: &mut Outbox) -> bool {
+        // What is wrong with the socket is found again, and dealt with, when the turn's writes are done.
+        let _ = self.send(out);
+        true
     }
 
     fn close(&mut self, reason: CloseReason, out: &mut Outbox) {

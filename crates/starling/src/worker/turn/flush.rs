@@ -1,44 +1,30 @@
 //! From the outbox to the socket.
 
-use std::io::{ErrorKind, IoSlice};
+use std::io::ErrorKind;
 
 use starling_core::CloseReason;
 use starling_hub::Slot;
 
 use super::{State, Worker};
 
-/// Frames given to the socket in one write.
-const SLICES: usize = 64;
-
 impl Worker {
     /// Writes what waits for a connection, until its socket is full or nothing waits.
     pub(super) fn flush(&mut self, slot: Slot) {
         loop {
             let Some(connection) = self.shard.get_mut(slot) else { return };
-            if connection.endpoint.full {
+            if connection.endpoint.send(&mut connection.outbox).is_err() {
+                return self.remove(slot, CloseReason::Lost);
+            }
+            let (full, at_rest) = (connection.endpoint.full, connection.is_at_rest());
+            // Queued messages follow, then the log that it still reads.
+            if !at_rest && self.shard.drained(slot, self.now) {
+                continue;
+            }
+            if full {
                 return self.check_bounds(slot);
             }
-            let line = &mut connection.endpoint;
-            let written = match connection.outbox.only() {
-                Some(frame) => line.socket.write(frame),
-                None if connection.outbox.wire_bytes() == 0 => break,
-                None => {
-                    let mut slices = [IoSlice::new(&[]); SLICES];
-                    let count = connection.outbox.slices(&mut slices);
-                    line.socket.write_vectored(&slices[..count])
-                }
-            };
-            match written {
-                Ok(written) => connection.outbox.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => connection.endpoint.full = true,
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(_) => return self.remove(slot, CloseReason::Lost),
-            }
-            if !connection.is_at_rest() {
-                self.shard.drained(slot, self.now);
-            }
+            return self.written(slot);
         }
-        self.written(slot);
     }
 
     /// Everything is with the socket.
