@@ -47,9 +47,9 @@ pub(super) struct RevokeBody {
 )]
 pub(super) async fn revoke_user(call: Call) -> Answer {
     let user = call.names.user()?;
-    let body = match call.body.trim_ascii().is_empty() {
-        true => RevokeBody::default(),
-        false => draft::parse(&call.body)?,
+    let body = match call.body.trim_ascii() {
+        b"" | b"null" => RevokeBody::default(),
+        body => draft::parse(body)?,
     };
     let before = revoked_before(body.before, unix_ms())?;
     control(call, Control::Revoke { user, before }).await
