@@ -8,6 +8,17 @@ use super::*;
 use crate::broadcast::Broadcast;
 use crate::channel::Step;
 
+/// The head of a log that is said to be cleared was read.
+pub(crate) struct Cleared {
+    key: ChannelKey,
+    read: u64,
+    /// Where the new log begins, as the order says.
+    head: Position,
+    /// Whether live members had not everything of the old one.
+    was_behind: bool,
+    page: Result<HistoryPage, EngineError>,
+}
+
 impl<T: Endpoint> Shard<T> {
     /// Reads what follows the cursor, for all live members. A read that is under way counts no more: it may be older
     /// than the reason for this one.
@@ -100,19 +111,56 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// The log was cleared. Members that had everything of the old one go on at the start of the new one, and missed
-    /// nothing; those that had not are told.
+    /// The log was cleared, says an order. It may be an old one: whoever joined since then reads a newer log already.
     pub(super) fn restart_log(&mut self, index: u32, head: Position, now: Now) {
+        self.reads += 1;
+        let read = self.reads;
         let channel = &mut self.channels[index as usize];
-        if channel.cursor.as_ref().is_some_and(|cursor| cursor.epoch == head.epoch) {
+        let (Some(policy), Some(cursor)) = (channel.history(), &channel.cursor) else {
+            return;
+        };
+        if cursor.epoch == head.epoch {
             // A message of the new log came first, and brought the members here.
             return;
         }
-        channel.cursor = Some(head.clone());
         channel.incoming.clear();
-        let was_behind = channel.refilling.take().is_some();
+        let was_behind = channel.refilling.replace(read).is_some();
+        let range = HistoryRange { limit: 0, before: None, after: None };
+        let key = channel.key.clone();
+        let page = self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms);
+        self.aside(NOBODY, page, move |page| Outcome::Cleared(Cleared { key, read, head, was_behind, page }), now);
+    }
+
+    /// Members that had everything of the old log go on at the start of the new one, and missed nothing; those that
+    /// had not are told.
+    pub(super) fn cleared(&mut self, cleared: Cleared, now: Now) {
+        let Some(&index) = self.by_name.get(&cleared.key) else {
+            return;
+        };
+        let channel = &mut self.channels[index as usize];
+        if channel.refilling != Some(cleared.read) {
+            return;
+        }
+        channel.refilling = None;
+        // If it failed, the engine says `resync` when it is back.
+        let (Ok(page), Some(cursor)) = (cleared.page, channel.cursor.clone()) else {
+            return;
+        };
+        if page.head.epoch != cursor.epoch {
+            self.follow_new_log(index, &cursor, &cleared.head, cleared.was_behind);
+        }
+        if cleared.was_behind {
+            self.refill(index, now);
+        } else {
+            self.deliver_channel(index, now);
+        }
+    }
+
+    fn follow_new_log(&mut self, index: u32, old: &Position, head: &Position, was_behind: bool) {
+        let channel = &mut self.channels[index as usize];
+        channel.cursor = Some(head.clone());
         let mut behind: Vec<u32> = Vec::new();
-        for catching in channel.catching.iter_mut().filter(|catching| catching.position.epoch != head.epoch) {
+        for catching in channel.catching.iter_mut().filter(|catching| catching.position.epoch == old.epoch) {
             if catching.step != Step::Cursor {
                 behind.push(catching.connection);
             }
@@ -127,9 +175,6 @@ impl<T: Endpoint> Shard<T> {
             self.tell_gap(index, 0);
         }
         self.promote(index);
-        if was_behind {
-            self.refill(index, now);
-        }
     }
 
     /// The channel keeps history no longer: there is nothing to read, and everybody is live.

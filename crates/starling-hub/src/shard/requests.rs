@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::access::Verdict;
 use super::presence::Changed;
+use super::refill::Cleared;
 use super::*;
 
 /// Who asked for something.
@@ -34,6 +35,7 @@ pub(crate) enum Outcome {
     /// The number is that of the read, so that an answer that nobody waits for any more is known.
     Page(ChannelKey, u64, Result<HistoryPage, EngineError>),
     Refilled(ChannelKey, u64, Result<HistoryPage, EngineError>),
+    Cleared(Cleared),
     Wished(ChannelKey, Result<(), EngineError>),
     Watching(ChannelKey, Result<PresenceSnapshot, EngineError>),
     PresenceChanged(Option<Tag>, ChannelKey, Changed, Result<(), EngineError>),
@@ -125,6 +127,7 @@ impl<T: Endpoint> Shard<T> {
                     self.refill(index, now);
                 }
             }
+            Outcome::Cleared(cleared) => self.cleared(cleared, now),
             Outcome::Wished(key, result) => self.wished(&key, &result),
             Outcome::Watching(key, result) => self.watching(slot, &key, result),
             Outcome::WatchedAgain(key, result) => self.watched_again(&key, result),

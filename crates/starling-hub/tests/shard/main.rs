@@ -5,6 +5,7 @@ mod access;
 mod control;
 mod conversation;
 mod lifetime;
+mod model;
 mod presence;
 mod recovery;
 mod remote;

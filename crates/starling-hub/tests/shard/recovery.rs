@@ -321,6 +321,30 @@ fn who_joins_the_new_log_before_the_live_members_know_of_it_gets_each_message_on
 }
 
 #[test]
+fn orders_to_clear_that_are_older_than_a_member_repeat_nothing_to_it() {
+    for live in [false, true] {
+        let mut rig = Rig::ruled([kept("*", 100)]);
+        let (ann, late) = (rig.anonymous(), rig.anonymous());
+        if live {
+            rig.does(ann, subscribe("room"));
+        }
+        let clear = |rig: &Rig| _ = rig.hub.engine().clear_history(&app(), &name("room"));
+        clear(&rig);
+        rig.say("room", "1");
+        clear(&rig);
+        rig.say("room", "1");
+        rig.ask(late, subscribe("room"));
+        rig.say("room", "2");
+        rig.settle();
+        let lines = rig.seen(late);
+        assert_eq!(lines.len(), 2, "live: {live}, {lines:?}");
+        assert!(lines[1].ends_with(":2 2"), "{lines:?}");
+        let heard: Vec<_> = rig.seen(ann).iter().map(|line| line.split_once(':').unwrap().1.to_owned()).collect();
+        assert_eq!(heard, if live { vec!["1 1", "1 1", "2 2"] } else { vec![] });
+    }
+}
+
+#[test]
 fn a_cleared_log_keeps_its_epoch_as_long_as_any_other() {
     let mut rig = Rig::ruled([kept("*", 100)]);
     let ann = rig.anonymous();

@@ -415,11 +415,21 @@ impl Rig {
 
     /// What a client received since the last look.
     pub fn seen(&mut self, client: Client) -> Vec<String> {
+        let lines = self.lines(client);
+        lines.iter().map(|line| self.with_names(line)).collect()
+    }
+
+    /// The same, with epochs as the engine calls them.
+    pub fn seen_raw(&mut self, client: Client) -> Vec<String> {
+        let lines = self.lines(client);
+        lines.iter().map(|line| line.replacen('<', "", 1).replacen('>', "", 1)).collect()
+    }
+
+    fn lines(&mut self, client: Client) -> Vec<String> {
         let received = &mut self.clients[client.0].received;
         let whole = received.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-        let text: Vec<u8> = received.drain(..whole).collect();
-        let text = String::from_utf8(text).unwrap();
-        text.lines().map(|line| self.with_names(line)).collect()
+        let text = String::from_utf8(received.drain(..whole).collect()).unwrap();
+        text.lines().map(str::to_owned).collect()
     }
 
     fn with_names(&mut self, line: &str) -> String {
