@@ -134,8 +134,9 @@ impl<'t> Report<'t> {
 
     /// The line number of a span, from 1, and the line itself if it may be shown.
     fn locate(&self, span: &Range<usize>) -> (usize, Option<Excerpt>) {
-        let start = span.start.min(self.text.len());
-        let head = &self.text[..self.text.floor_char_boundary(start)];
+        // A span may end inside a character where the text could not be parsed.
+        let start = (0..=span.start.min(self.text.len())).rfind(|at| self.text.is_char_boundary(*at)).unwrap_or(0);
+        let head = &self.text[..start];
         let line = head.matches('\n').count() + 1;
         let from = head.rfind('\n').map_or(0, |newline| newline + 1);
         let text = self.text[from..].lines().next().unwrap_or_default();

@@ -150,6 +150,9 @@ enum Closing {
     },
 }
 
+/// A fresh token that is being asked for.
+type Renewal<'s> = Pin<Box<dyn Future<Output = Result<Option<String>, Error>> + Send + 's>>;
+
 /// Drives a connection until it ends. Not cancel-safe; only the driver's task calls it.
 pub(crate) async fn drive(
     link: Link,
@@ -170,7 +173,7 @@ pub(crate) async fn drive(
         drain: None,
         closing: Closing::No,
     };
-    let mut renewal: Option<Pin<Box<dyn Future<Output = Result<Option<String>, Error>> + Send + '_>>> = None;
+    let mut renewal: Option<Renewal<'_>> = None;
     session.connected();
     loop {
         if let Err(ended) = running.advance(session) {

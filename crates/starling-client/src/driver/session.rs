@@ -141,7 +141,10 @@ impl Session {
 
     /// Gives up on publishes that were sent and not answered, because sending them again would do the same again.
     pub(crate) fn fail_sent(&mut self, reason: &Error) {
-        for (_, request) in self.requests.extract_if(.., |_, request| request.sent) {
+        let (sent, waiting) = std::mem::take(&mut self.requests).into_iter().partition(|(_, request)| request.sent);
+        self.requests = waiting;
+        let sent: BTreeMap<u64, Request> = sent;
+        for request in sent.into_values() {
             if let Kind::Publish { done, .. } = request.kind {
                 self.publishes -= 1;
                 let _ = done.send(Err(reason.clone()));
