@@ -20,8 +20,8 @@ use crate::{frame, native};
 
 const LISTENER: Token = Token(usize::MAX);
 const SCRATCH: usize = 256 * 1024;
-/// Characters of a message id: as many as Starling's have, so that both send frames of one size.
-const ID_CHARS: usize = 22;
+/// Characters of a message id: about as many as Starling's have, so that both send frames of one size.
+const ID_CHARS: usize = 14;
 
 /// When a published message leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

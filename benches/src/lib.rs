@@ -20,3 +20,14 @@ pub mod rounds;
 pub mod scenario;
 pub mod tally;
 pub mod tls;
+
+/// The exit code of a program that ended with `result`; an error is printed with its causes, without a backtrace.
+pub fn exit_code(result: anyhow::Result<()>) -> std::process::ExitCode {
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            std::process::ExitCode::FAILURE
+        }
+    }
+}

@@ -29,6 +29,8 @@ pub struct Row {
     pub options: &'static [&'static str],
     /// Whether it is spoken over TLS.
     pub tls: bool,
+    /// Whether it runs only when it is asked for by name.
+    pub on_request: bool,
     /// The servers, in the order in which they take turns.
     pub servers: &'static [ServerKind],
     /// What Starling is to reach.
@@ -49,11 +51,15 @@ pub enum Goal {
 impl Row {
     /// Every server in turn, plain.
     const fn new(name: &'static str, scenario: Scenario, servers: &'static [ServerKind], goal: Goal) -> Self {
-        Self { name, scenario, options: &[], tls: false, servers, goal }
+        Self { name, scenario, options: &[], tls: false, on_request: false, servers, goal }
     }
 
     const fn with(self, options: &'static [&'static str]) -> Self {
         Self { options, ..self }
+    }
+
+    const fn on_request(self) -> Self {
+        Self { on_request: true, ..self }
     }
 
     const fn encrypted(self) -> Self {
@@ -74,7 +80,7 @@ pub const ROWS: &[Row] = &[
     Row::new("echo", Scenario::Echo, PAIR, Goal::Ratio(1.3)),
     Row::new("connect", Scenario::Connect, PAIR, Goal::Ratio(1.4)),
     Row::new("idle", Scenario::Idle, ALONE, Goal::Bytes(2048.0)),
-    Row::new("idle-sse", Scenario::Idle, ALONE, Goal::Bytes(2048.0)).with(&["--transport", "sse"]),
+    Row::new("idle-sse", Scenario::Idle, ALONE, Goal::Bytes(2048.0)).with(&["--transport", "sse"]).on_request(),
     Row::new("idle-tls", Scenario::Idle, ALONE, Goal::Bytes(10240.0)).with(&["--connections", "5000"]).encrypted(),
     Row::new("stall", Scenario::Stall, ALONE, Goal::Stall(1.2)),
 ];

@@ -1,6 +1,6 @@
 //! The bare loop that servers are compared with; see `docs/performance.md`.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Parser;
 use starling_bench::{
@@ -19,8 +19,11 @@ struct Options {
     batch: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    starling_bench::exit_code(run(Options::parse()))
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
     process::raise_descriptor_limit()?;
     let flush = if options.batch { Flush::EachTurn } else { Flush::EachMessage };
     Bare::listen(options.listen, flush)?.run()?;

@@ -1,6 +1,6 @@
 //! The clients of the benchmarks; see `docs/performance.md`.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use starling_bench::{
@@ -53,8 +53,11 @@ struct Options {
     json: bool,
 }
 
-fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    starling_bench::exit_code(run(Options::parse()))
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
     process::raise_descriptor_limit()?;
     let plan = Plan {
         server: options.server,

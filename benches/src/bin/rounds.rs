@@ -1,10 +1,10 @@
 //! Runs the benchmark and prints its tables; see `docs/performance.md`.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
-use starling_bench::rounds::{ROWS, Settings, measure, table};
+use starling_bench::rounds::{ROWS, Row, Settings, measure, table};
 
 /// Compares Starling with the bare loop in every scenario.
 #[derive(Debug, Parser)]
@@ -12,7 +12,7 @@ struct Options {
     /// How thorough to be.
     #[arg(default_value = "full")]
     extent: Extent,
-    /// Only rows with these names, separated by commas.
+    /// Only rows with these names, separated by commas [default: all but idle-sse].
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Also write the tables to this file.
@@ -37,8 +37,11 @@ enum Extent {
     Quick,
 }
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    starling_bench::exit_code(run(Options::parse()))
+}
+
+fn run(options: Options) -> Result<()> {
     let programs = std::env::current_exe()?.parent().context("the program is in no folder")?.to_owned();
     let starling = match options.starling {
         Some(none) if none.as_os_str() == "none" => None,
@@ -57,8 +60,16 @@ fn main() -> Result<()> {
         window: Duration::from_secs_f64(options.window.unwrap_or(window)),
         watch: Duration::from_secs(watch),
     };
-    let chosen = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    let outcomes: Vec<_> = ROWS.iter().filter(|row| chosen(row.name)).map(|&row| measure(row, &settings)).collect();
+    let known = |name: &&String| ROWS.iter().any(|row| row.name == *name);
+    if let Some(unknown) = options.only.iter().find(|name| !known(name)) {
+        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
+        anyhow::bail!("no row is called `{unknown}`; there are {}", names.join(", "));
+    }
+    let chosen = |row: &&Row| match options.only.as_slice() {
+        [] => !row.on_request,
+        only => only.iter().any(|name| name == row.name),
+    };
+    let outcomes: Vec<_> = ROWS.iter().filter(chosen).map(|&row| measure(row, &settings)).collect();
     let tables = table::markdown(&outcomes);
     println!("{tables}");
     if let Some(path) = options.out {
