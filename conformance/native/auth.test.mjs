@@ -102,6 +102,11 @@ describe("a server that wants a token on the upgrade", () => {
     assert.equal((await client.next({ type: "auth_ack" })).expiresAt, exp * 1000);
   });
 
+  test("a token without exp does not expire", async () => {
+    const client = await Client.user(server, "ann", { claims: { exp: undefined } });
+    assert.ok(client.ack.expiresAt === undefined || client.ack.expiresAt === null, JSON.stringify(client.ack));
+  });
+
   test("an expired token ends the connection: TOKEN_EXPIRED, then close 4002", async () => {
     const client = await Client.user(server, "ann", { claims: { exp: seconds() + 2 } });
     assert.equal((await client.next({ type: "error" })).code, "TOKEN_EXPIRED");

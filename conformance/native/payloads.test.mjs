@@ -73,6 +73,30 @@ describe("JSON text", () => {
   });
 });
 
+describe("half a surrogate pair, which JSON can write and UTF-8 cannot", () => {
+  for (const [name, text] of [["in a payload", '"\\ud800"'], ["in the name of a member", '{"\\udc00":1}']]) {
+    test(`${name}: refused or passed on, and harmless to every kind of client`, async () => {
+      const channel = fresh();
+      const [sender, json, binary] = [await Client.connect(server), await Client.connect(server), await msgpack()];
+      await json.subscribe(channel);
+      await binary.subscribe(channel);
+      sender.raw(`{"type":"publish","channel":"${channel}","payload":${text},"id":1}`);
+      const answer = await sender.next({ id: 1 });
+      assert.ok(answer.type === "ack" || answer.code === "INVALID_MESSAGE", JSON.stringify(answer));
+      await sender.publish(channel, "after");
+      for (const client of [json, binary]) await client.message(channel, { payload: "after" });
+      if (answer.type === "ack") assert.ok(json.raws.some((raw) => raw.includes(`"payload":${text}`)));
+    });
+  }
+
+  test("in the name of a channel: an error", async () => {
+    const client = await Client.connect(server);
+    client.raw('{"type":"subscribe","channel":"\\ud800","id":1}');
+    assert.ok(["INVALID_CHANNEL", "INVALID_MESSAGE"].includes((await client.next({ type: "error" })).code));
+    await client.settled();
+  });
+});
+
 describe("bytes and base64", () => {
   const bytes = Uint8Array.from({ length: 256 }, (_, at) => at);
   const base64 = Buffer.from(bytes).toString("base64");

@@ -154,6 +154,31 @@ describe("recover", () => {
   });
 });
 
+test("a history too large for one answer is still met whole, page by page", async () => {
+  const channel = fresh();
+  for (let round = 0; round < 10; round++) {
+    const messages = Array.from({ length: 30 }, (_, at) => ({ channel, payload: `${round * 30 + at + 1} ${"x".repeat(30_000)}` }));
+    assert.equal((await server.api("POST", "/api/batch", { messages })).status, 200);
+  }
+  const client = await Client.connect(server);
+  const forwards = [];
+  for (let after = 0; ;) {
+    const { messages } = await client.ok({ type: "history", channel, after, limit: 1000 });
+    if (messages.length === 0) break;
+    forwards.push(...messages.map(({ offset }) => offset));
+    after = forwards.at(-1);
+  }
+  assert.deepEqual(forwards, range(1, 300));
+  const backwards = [];
+  for (let before; ;) {
+    const { messages } = await client.ok({ type: "history", channel, limit: 1000, ...(before && { before }) });
+    if (messages.length === 0) break;
+    backwards.unshift(...messages.map(({ offset }) => offset));
+    [before] = backwards;
+  }
+  assert.deepEqual(backwards, range(1, 300));
+});
+
 describe("rewind", () => {
   test("the last N messages, then live ones", async () => {
     const channel = fresh();
