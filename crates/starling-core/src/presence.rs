@@ -20,6 +20,14 @@ pub enum PresenceChange {
     Enter(PresenceEntry),
     /// Removes the entry of this connection.
     Leave(ConnectionId),
+    /// The connection was lost. Its entry stays until then, and leaves if its user has not entered again: if it has,
+    /// the new entry takes the place of the old one, and nobody is told of a leave or a join.
+    Linger {
+        /// Which.
+        connection: ConnectionId,
+        /// Until when, in Unix milliseconds.
+        until: u64,
+    },
 }
 
 /// A change that happened, told to every node that has members in the channel.
@@ -47,21 +55,22 @@ pub struct PresenceDiff {
 impl PresenceDiff {
     /// Appends what happened after `self`, so that both can be told at once.
     ///
-    /// Within one difference a connection stands at most once on each side: a join followed by a leave of the same
-    /// connection cancels out unless somebody already knew the connection, and a later join replaces an earlier one.
+    /// Within one difference a connection stands on one side only, with its latest state: whoever left and came back
+    /// is a join, which replaces what is known of it.
     pub fn append(&mut self, later: PresenceDiff) {
         for entry in later.leaves {
-            let joined = self.joins.iter().position(|known| known.connection == entry.connection);
-            if let Some(index) = joined {
-                self.joins.swap_remove(index);
-            }
-            self.leaves.retain(|known| known.connection != entry.connection);
+            self.forget(&entry.connection);
             self.leaves.push(entry);
         }
         for entry in later.joins {
-            self.joins.retain(|known| known.connection != entry.connection);
+            self.forget(&entry.connection);
             self.joins.push(entry);
         }
+    }
+
+    fn forget(&mut self, connection: &ConnectionId) {
+        self.joins.retain(|known| known.connection != *connection);
+        self.leaves.retain(|known| known.connection != *connection);
     }
 
     /// Whether nothing changed.
@@ -77,4 +86,25 @@ pub struct PresenceSnapshot {
     pub members: Vec<PresenceEntry>,
     /// The version of the last event that is included: events up to it are already in `members`.
     pub version: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diff(joins: &[&str], leaves: &[&str]) -> PresenceDiff {
+        let entry = |name: &&str| PresenceEntry {
+            user: None,
+            connection: ConnectionId::from(*name),
+            data: RawJson::empty_object(),
+        };
+        PresenceDiff { joins: joins.iter().map(entry).collect(), leaves: leaves.iter().map(entry).collect() }
+    }
+
+    #[test]
+    fn each_connection_stands_on_the_side_of_its_latest_state() {
+        let mut sum = diff(&["a", "b"], &["c"]);
+        sum.append(diff(&["c"], &["a"]));
+        assert_eq!(sum, diff(&["b", "c"], &["a"]));
+    }
 }

@@ -1,6 +1,7 @@
 //! One worker's part of one channel.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use starling_core::{Delivery, HistoryPolicy, Position, PresenceEvent, Rule};
 
@@ -99,6 +100,12 @@ impl Channel {
 
     pub fn has_presence(&self) -> bool {
         self.rule.as_ref().is_some_and(|rule| rule.presence.is_some())
+    }
+
+    /// How long its members stay present after their connection was lost, if at all.
+    pub fn grace(&self) -> Option<Duration> {
+        let presence = self.rule.as_ref().and_then(|rule| rule.presence)?;
+        (!presence.grace.is_zero()).then_some(presence.grace)
     }
 
     /// Confirmed members.

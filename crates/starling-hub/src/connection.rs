@@ -105,6 +105,8 @@ pub struct Connection<T> {
     /// Subscriptions that are reading the log.
     pub(crate) catching: u16,
     pub(crate) dirty: bool,
+    /// Whether it ends without having meant to.
+    pub(crate) lost: bool,
     pub(crate) closing: Option<CloseReason>,
 }
 

@@ -6,6 +6,7 @@
 mod log;
 mod presence;
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,8 +16,9 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    Answer, AppId, ChannelName, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange, Pending,
-    Position, PresenceChange, PresenceEvent, PresenceSnapshot, Publication, Published, Query, Sink,
+    Answer, AppId, ChannelName, ConnectionId, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange,
+    Pending, Position, PresenceChange, PresenceDiff, PresenceEvent, PresenceSnapshot, Publication, Published, Query,
+    Sink,
 };
 
 use crate::interest::{ChannelKey, ChannelRef};
@@ -39,6 +41,8 @@ pub struct MemoryEngine {
     /// Versions of presence sets come from one counter, so that a set that was forgotten never repeats one.
     presence_version: AtomicU64,
     swept: AtomicUsize,
+    /// Entries that leave unless their users are back by then (Unix milliseconds).
+    lingering: Mutex<BTreeMap<u64, Vec<(ChannelKey, ConnectionId)>>>,
     window: Duration,
 }
 
@@ -61,6 +65,7 @@ impl MemoryEngine {
             sink: OnceLock::new(),
             presence_version: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
+            lingering: Mutex::default(),
             window,
         }
     }
@@ -81,6 +86,31 @@ impl MemoryEngine {
             return f(state);
         }
         f(shard.entry(ChannelKey::from(&key)).or_default())
+    }
+}
+
+impl MemoryEngine {
+    fn tell(&self, set: &mut PresenceSet, app: &AppId, channel: &ChannelName, diff: PresenceDiff) {
+        set.version = self.presence_version.fetch_add(1, Ordering::Relaxed) + 1;
+        self.sink().presence(PresenceEvent { app: app.clone(), channel: channel.clone(), version: set.version, diff });
+    }
+
+    /// Entries whose time of grace is over, and whose users are not back, leave.
+    fn end_grace(&self, now: u64) {
+        loop {
+            let mut lingering = self.lingering.lock();
+            let due = lingering.first_entry().filter(|first| *first.key() <= now).map(|first| first.remove());
+            drop(lingering);
+            let Some(due) = due else { return };
+            for (key, connection) in due {
+                self.with(&key.app, &key.channel, |state| {
+                    let Some(set) = &mut state.presence else { return };
+                    if let Some(diff) = set.expire(&connection, now) {
+                        self.tell(set, &key.app, &key.channel, diff);
+                    }
+                });
+            }
+        }
     }
 }
 
@@ -163,13 +193,14 @@ impl Engine for MemoryEngine {
     }
 
     fn presence(&self, app: &AppId, channel: &ChannelName, change: PresenceChange) -> Pending<Result<(), EngineError>> {
+        if let PresenceChange::Linger { connection, until } = &change {
+            let key = ChannelKey { app: app.clone(), channel: channel.clone() };
+            self.lingering.lock().entry(*until).or_default().push((key, connection.clone()));
+        }
         self.with(app, channel, |state| {
             let set = state.presence.get_or_insert_default();
             if let Some(diff) = set.apply(change) {
-                let version = self.presence_version.fetch_add(1, Ordering::Relaxed) + 1;
-                set.version = version;
-                let event = PresenceEvent { app: app.clone(), channel: channel.clone(), version, diff };
-                self.sink().presence(event);
+                self.tell(set, app, channel, diff);
             }
         });
         Pending::Ready(Ok(()))
@@ -200,6 +231,7 @@ impl Engine for MemoryEngine {
     }
 
     fn sweep(&self, now: u64) {
+        self.end_grace(now);
         let first = self.swept.fetch_add(SWEPT, Ordering::Relaxed);
         for index in first..first + SWEPT {
             let mut shard = self.shards[index % SHARDS].lock();

@@ -99,6 +99,7 @@ impl<T: Endpoint> Shard<T> {
             publishing: 0,
             catching: 0,
             dirty: false,
+            lost: false,
             closing: None,
         })) as u32;
         self.by_id.insert(id, index);
@@ -181,6 +182,7 @@ impl<T: Endpoint> Shard<T> {
             return;
         }
         connection.closing = Some(reason);
+        connection.lost = is_lost(reason);
         connection.outbox.drop_queue();
         let Connection { endpoint, outbox, .. } = connection;
         endpoint.close(reason, outbox);
@@ -191,7 +193,8 @@ impl<T: Endpoint> Shard<T> {
     /// Forgets a connection whose transport is gone, and gives back what belonged to it. `reason` counts unless the
     /// connection was being closed for another one.
     pub fn remove(&mut self, slot: Slot, reason: CloseReason, now: Now) -> Option<(Identity, T)> {
-        self.get(slot)?;
+        let connection = self.get_mut(slot)?;
+        connection.lost = is_lost(connection.closing.unwrap_or(reason));
         self.leave_all(slot.index, now);
         let connection = *self.connections.remove(slot.index as usize);
         self.forget_id(&connection.identity.connection, slot.index);
@@ -485,15 +488,25 @@ impl<T: Endpoint> Shard<T> {
             self.forget_events(subscription.channel);
         }
         if subscription.present {
-            let key = self.channels[subscription.channel as usize].key.clone();
-            let connection = self.connections[index as usize].identity.connection.clone();
-            self.leave_presence(&key, connection);
+            let channel = &self.channels[subscription.channel as usize];
+            let connection = &self.connections[index as usize];
+            let id = connection.identity.connection.clone();
+            let grace = channel.grace().filter(|_| connection.lost);
+            let change = match grace {
+                Some(grace) => PresenceChange::Linger { connection: id, until: now.unix_ms + grace.as_millis() as u64 },
+                None => PresenceChange::Leave(id),
+            };
+            self.end_presence(&channel.key, change);
         }
         self.note_vacancy(subscription.channel, now);
     }
 
     fn leave_presence(&self, key: &ChannelKey, connection: ConnectionId) {
-        let left = self.hub.engine().presence(&key.app, &key.channel, PresenceChange::Leave(connection));
+        self.end_presence(key, PresenceChange::Leave(connection));
+    }
+
+    fn end_presence(&self, key: &ChannelKey, change: PresenceChange) {
+        let left = self.hub.engine().presence(&key.app, &key.channel, change);
         if let Pending::Later(future) = left {
             self.hub.spawn(Box::pin(async move {
                 // An engine that is away drops the entry when its lease ends.
@@ -536,5 +549,25 @@ impl<T: Endpoint> Shard<T> {
     /// The wire form that a connection gets its channels' messages in.
     pub fn form_of(&self, slot: Slot) -> Option<Form> {
         self.get(slot).map(|connection| connection.form)
+    }
+}
+
+/// Whether a client whose connection ended so did not mean to leave: it is expected back, and `grace` is for it.
+fn is_lost(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::Lost
+        | CloseReason::HeartbeatTimeout
+        | CloseReason::SlowConsumer
+        | CloseReason::Drain
+        | CloseReason::Internal => true,
+        CloseReason::Normal
+        | CloseReason::ProtocolError
+        | CloseReason::InvalidMessage
+        | CloseReason::InvalidText
+        | CloseReason::TooLarge
+        | CloseReason::AuthRequired
+        | CloseReason::TokenExpired
+        | CloseReason::Forbidden
+        | CloseReason::TooManyRequests => false,
     }
 }

@@ -345,6 +345,8 @@ impl Broker {
                 };
                 diff.leaves.push(members.remove(at));
             }
+            // Its time does not pass by itself: a test ends it with a `Leave` from elsewhere.
+            PresenceChange::Linger { .. } => return,
         }
         *version += 1;
         let (app, channel) = key;
@@ -396,6 +398,7 @@ impl Engine for RemoteEngine {
         let name = match &change {
             PresenceChange::Enter(entry) => format!("presence {channel} +{}", entry.connection),
             PresenceChange::Leave(connection) => format!("presence {channel} -{connection}"),
+            PresenceChange::Linger { connection, .. } => format!("presence {channel} ~{connection}"),
         };
         self.hold(name, move |broker| broker.presence(key, change))
     }

@@ -80,8 +80,7 @@ impl Failure {
 
     /// 401: no user token, or none that is good.
     pub fn token(refusal: Refusal) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, refusal)
-            .with(WWW_AUTHENTICATE, HeaderValue::from_static(USER_CHALLENGE))
+        Self::new(StatusCode::UNAUTHORIZED, refusal).with(WWW_AUTHENTICATE, HeaderValue::from_static(USER_CHALLENGE))
     }
 
     /// 403: this may not be done.

@@ -145,9 +145,8 @@ mod tests {
             answer(&[("b", 2, &["ann", "eve"]), ("empty", 0, &[])]),
             answer(&[]),
         ]);
-        let headcount = |name: &str, members, users| {
-            Headcount { channel: ChannelName::parse(name).unwrap(), members, users }
-        };
+        let headcount =
+            |name: &str, members, users| Headcount { channel: ChannelName::parse(name).unwrap(), members, users };
         assert_eq!(census.page(None, 10), (vec![headcount("a", 1, 0), headcount("b", 5, 3)], false));
         assert_eq!(census.channel(&ChannelName::parse("b").unwrap()), headcount("b", 5, 3));
         assert_eq!(census.channel(&ChannelName::parse("c").unwrap()), headcount("c", 0, 0));

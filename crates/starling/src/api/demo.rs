@@ -74,7 +74,10 @@ mod tests {
     fn a_browser_that_has_the_file_is_told_so() {
         let index = file("/").unwrap();
         let first = serve(index, &Method::GET, &HeaderMap::new()).unwrap();
-        assert_eq!((first.status(), &first.headers()["content-security-policy"]), (StatusCode::OK, &HeaderValue::from_static(POLICY)));
+        assert_eq!(
+            (first.status(), &first.headers()["content-security-policy"]),
+            (StatusCode::OK, &HeaderValue::from_static(POLICY))
+        );
         let mut headers = HeaderMap::new();
         headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
         assert_eq!(serve(index, &Method::GET, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);

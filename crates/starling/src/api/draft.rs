@@ -349,7 +349,8 @@ mod tests {
         assert_eq!(code(&channels(MAX_CHANNELS)), None);
         assert_eq!(code(&channels(MAX_CHANNELS + 1)).map(|(status, _)| status), Some(400));
 
-        let nested = |depth: usize| format!(r#"{{"channel":"c","payload":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
+        let nested =
+            |depth: usize| format!(r#"{{"channel":"c","payload":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
         assert_eq!(code(&nested(MAX_DEPTH)), None);
         assert_eq!(code(&nested(MAX_DEPTH + 1)).map(|(status, _)| status), Some(400));
         assert_eq!(code(r#"{"channel":"c","payload":"[[[\\\"[[["}"#), None);

@@ -10,8 +10,8 @@ mod process;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::header::ACCEPT;
 use http::StatusCode;
+use http::header::ACCEPT;
 use starling_core::{AppId, CloseReason, ErrorCode, Form, Query, Refusal};
 use starling_hub::AppCounters;
 use starling_proto::voices::VOICES;
@@ -59,7 +59,11 @@ async fn hub(families: &mut Families, shared: &Shared, only: Option<&AppId>) {
     families.add(Kind::Counter, "starling_webhook_events", "Webhook events, by what became of them.");
     let up = families.add(Kind::Gauge, "starling_engine_up", "Whether the engine takes publishes: 1 or 0.");
     up.sample([], u64::from(shared.hub.engine().is_up()));
-    families.add(Kind::Histogram, "starling_engine_publish_seconds", "Time that the engine took for a publish, in seconds.");
+    families.add(
+        Kind::Histogram,
+        "starling_engine_publish_seconds",
+        "Time that the engine took for a publish, in seconds.",
+    );
 }
 
 /// The apps to tell of: those that are configured, and those that once were and have been counted.

@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn queries_are_read() {
-        let query = Query::parse("prefix=a%20b+c&limit=5&empty=&flag&twice=1&twice=2&big=18446744073709551616").unwrap();
+        let query =
+            Query::parse("prefix=a%20b+c&limit=5&empty=&flag&twice=1&twice=2&big=18446744073709551616").unwrap();
         assert_eq!(query.text("prefix"), Ok(Some("a b c")));
         assert_eq!(query.whole("limit"), Ok(Some(5)));
         assert_eq!(query.text("empty"), Ok(None));
@@ -180,9 +181,15 @@ mod tests {
 
     #[test]
     fn a_limit_is_at_least_one_and_cut_at_its_most() {
-        for (query, expected) in
-            [("", Some(100)), ("limit=1", Some(1)), ("limit=5000", Some(1000)), ("limit=0", None), ("limit=-1", None), ("limit=x", None), ("limit=%2B5", None)]
-        {
+        for (query, expected) in [
+            ("", Some(100)),
+            ("limit=1", Some(1)),
+            ("limit=5000", Some(1000)),
+            ("limit=0", None),
+            ("limit=-1", None),
+            ("limit=x", None),
+            ("limit=%2B5", None),
+        ] {
             assert_eq!(Query::parse(query).unwrap().limit(100, 1000).ok(), expected, "{query}");
         }
     }

@@ -161,7 +161,9 @@ mod tests {
         let paths = document["paths"].as_object().unwrap();
         let documented: BTreeSet<(String, String)> = paths
             .iter()
-            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |key| (key.to_uppercase(), path.clone())))
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(move |key| (key.to_uppercase(), path.clone()))
+            })
             .collect();
         let routed: BTreeSet<(String, String)> =
             ROUTES.iter().map(|route| (route.method.to_string(), route.template.clone())).collect();

@@ -60,7 +60,8 @@ pub(super) fn preflight(shared: &Shared, headers: &HeaderMap) -> Answer {
 }
 
 async fn exchange(shared: &Shared, authorization: Option<&str>) -> Answer {
-    let missing = || Refusal::new(ErrorCode::AuthRequired, "a ticket needs `Authorization: Bearer` with a user's token");
+    let missing =
+        || Refusal::new(ErrorCode::AuthRequired, "a ticket needs `Authorization: Bearer` with a user's token");
     let token = authorization.and_then(bearer).ok_or_else(|| Failure::token(missing()))?;
     let claims = shared.auth.verify_fresh(token, unix_ms()).await;
     let claims = claims.map_err(|error| {
