@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use starling_client::{Client, ConnectError, Error, Status};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
@@ -27,20 +27,25 @@ async fn start() -> (u16, String) {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            let Ok(stream) = acceptor.accept(stream).await else { continue };
-            #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
-            let callback = |_: &Request, mut response: Response| {
-                response.headers_mut().insert("sec-websocket-protocol", "starling.v1.json".parse().unwrap());
-                Ok(response)
-            };
-            let mut socket = tokio_tungstenite::accept_hdr_async(stream, callback).await.unwrap();
-            socket.next().await.unwrap().unwrap();
-            let answer = r#"{"type":"auth_ack","userId":null,"connectionId":"over-tls"}"#;
-            socket.send(Message::text(answer)).await.unwrap();
-            while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
+            tokio::spawn(serve(acceptor.clone(), stream));
         }
     });
     (port, certified.cert.pem())
+}
+
+/// Agrees to one connection, if the client likes the certificate.
+async fn serve(acceptor: TlsAcceptor, stream: TcpStream) {
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
+    let callback = |_: &Request, mut response: Response| {
+        response.headers_mut().insert("sec-websocket-protocol", "starling.v1.json".parse().unwrap());
+        Ok(response)
+    };
+    let mut socket = tokio_tungstenite::accept_hdr_async(stream, callback).await.unwrap();
+    socket.next().await.unwrap().unwrap();
+    let answer = r#"{"type":"auth_ack","userId":null,"connectionId":"over-tls"}"#;
+    socket.send(Message::text(answer)).await.unwrap();
+    while socket.next().await.is_some_and(|frame| frame.is_ok()) {}
 }
 
 #[tokio::test]
