@@ -74,6 +74,16 @@ for (const [name, code, ...bytes] of [
   });
 }
 
+test("after a violation the connection ends as soon as the close was answered", async () => {
+  const raw = await RawSocket.upgrade(server);
+  raw.write(frame(3, PING));
+  assert.equal(await raw.closeCode(), 1002);
+  raw.write(close(1002));
+  const answered = Date.now();
+  await raw.end();
+  assert.ok(Date.now() - answered < 2000, `it took ${Date.now() - answered} ms`);
+});
+
 test("a message in fragments, with control frames between them, one byte at a time", async () => {
   const raw = await RawSocket.upgrade(server);
   raw.write(frame(OPCODE.text, PING.slice(0, 5), { fin: false }), frame(OPCODE.ping, "between"), frame(OPCODE.continuation, "", { fin: false }),
