@@ -577,7 +577,7 @@ const line = new Line(wsUrl.href, {
 const channel = new Channel(line, {
   joined(ack) {
     $("fact-position").textContent = "–";
-    if (ack.offset === 0) notice(`You are the first in ${channel.name}`);
+    if (ack.offset === 0) notice(`No messages in ${channel.name} yet`);
     showPosition();
   },
   recovered(count) {
