@@ -44,11 +44,11 @@ impl AppChoice {
 /// The options that say who calls the HTTP API.
 #[derive(Debug, clap::Args)]
 pub struct CredentialArgs {
-    /// The app's key [default: from the configuration; without one, dev-key where the server is on this machine]
-    #[arg(long, value_name = "KEY", env = "STARLING_KEY")]
+    /// The app's key [env: STARLING_KEY] [default: from the configuration; without one, dev-key where the server is on this machine]
+    #[arg(long, value_name = "KEY")]
     key: Option<String>,
-    /// The app's secret [default: from the configuration; without one, dev-secret where the server is on this machine]
-    #[arg(long, value_name = "SECRET", env = "STARLING_SECRET", hide_env_values = true)]
+    /// The app's secret [env: STARLING_SECRET] [default: from the configuration; without one, dev-secret where the server is on this machine]
+    #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// Configuration that has key and secret [default: starling.toml in the current folder, if there is one]
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "secret"])]
@@ -76,13 +76,16 @@ impl Credentials {
     ///
     /// A usage failure where there are none, or a configuration that cannot be read.
     pub fn find(args: &CredentialArgs, url: &Url) -> Result<Self, Failure> {
-        match (&args.key, &args.secret, &args.config) {
-            (Some(key), Some(secret), _) => {
-                return Ok(Self::new(key, secret, "--key and --secret, or their variables"));
-            }
-            (Some(_), None, _) => return Err(Failure::Usage("--key needs --secret beside it".into())),
-            (None, Some(_), None) => return Err(Failure::Usage("--secret needs --key beside it".into())),
-            (None, _, _) => {}
+        // A configuration that is named wins over the environment, which is there for all commands.
+        let unless_named = |option: &Option<String>, name| match (option, &args.config) {
+            (None, None) => variable(name),
+            (option, _) => option.clone(),
+        };
+        match (unless_named(&args.key, "STARLING_KEY"), unless_named(&args.secret, "STARLING_SECRET")) {
+            (Some(key), Some(secret)) => return Ok(Self::new(&key, &secret, "--key and --secret, or their variables")),
+            (Some(_), None) => return Err(Failure::Usage("--key needs --secret beside it".into())),
+            (None, Some(_)) => return Err(Failure::Usage("--secret needs --key beside it".into())),
+            (None, None) => {}
         }
         if args.config.is_some() || Source::find(None).is_some() {
             let AppChoice { app, .. } = AppChoice::from_config(args.config.as_deref(), args.app.as_deref(), "")?;
@@ -99,4 +102,9 @@ impl Credentials {
     fn new(key: &str, secret: &str, origin: &str) -> Self {
         Self { key: key.into(), secret: secret.into(), origin: origin.into() }
     }
+}
+
+/// A variable of the environment, unless it is empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }

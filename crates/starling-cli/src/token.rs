@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::config::{self, App, JwtAlgorithm, JwtKey, JwtSource};
-use crate::credentials::AppChoice;
+use crate::credentials::{AppChoice, variable};
 use crate::failure::Failure;
 
 /// Prints a JWT for a user, signed with an app's secret.
@@ -18,7 +18,7 @@ pub struct TokenArgs {
     /// The user's id: the claim sub
     #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     user: String,
-    /// How long the token is valid: 500ms, 10s, 2m, 1h, 7d
+    /// How long the token is valid, 1s to ten years: 10s, 2m, 1h, 7d
     #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = ttl)]
     ttl: Duration,
     /// Pattern of channels that the user may subscribe to under "granted" rules; may be repeated [default: none]
@@ -36,8 +36,8 @@ pub struct TokenArgs {
     /// Configuration that has the secret [default: starling.toml in the current folder]
     #[arg(long, value_name = "FILE", conflicts_with = "secret")]
     config: Option<PathBuf>,
-    /// The app's secret, instead of a configuration [default: none]
-    #[arg(long, value_name = "SECRET", env = "STARLING_SECRET", hide_env_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// The app's secret, instead of a configuration [env: STARLING_SECRET] [default: none]
+    #[arg(long, value_name = "SECRET", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     secret: Option<String>,
 }
 
@@ -100,9 +100,10 @@ pub fn run(args: TokenArgs) -> Result<(), Failure> {
 
 impl Signer {
     fn choose(args: &TokenArgs) -> Result<Self, Failure> {
-        // `--config` wins over a secret that only the environment has.
-        if let (Some(secret), None) = (&args.secret, &args.config) {
-            let (secret, app) = (secret.clone(), args.app.clone());
+        let secret =
+            args.secret.clone().or_else(|| if args.config.is_none() { variable("STARLING_SECRET") } else { None });
+        if let Some(secret) = secret {
+            let app = args.app.clone();
             return Ok(Self { algorithm: Algorithm::HS256, secret, app, issuer: None, audience: None });
         }
         let hint = "name a file with --config, or give the app's secret with --secret";

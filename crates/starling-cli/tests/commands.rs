@@ -168,6 +168,14 @@ fn a_token_is_signed_with_a_given_secret() {
     assert_eq!((&named["sub"], &named["app"], named.get("subscribe")), (&json!("ada"), &json!("7"), None));
     let output = starling(folder.path(), &["token", "--user", "ada"], &[("STARLING_SECRET", "s3cret")]);
     assert_eq!(claims(stdout(&output), Algorithm::HS256, "s3cret")["sub"], "ada");
+
+    // A configuration that is named wins over the environment, and does not go with a secret that is named too.
+    let folder = initialised();
+    let args = ["token", "--user", "ada", "--config", "starling.toml"];
+    let output = starling(folder.path(), &args, &[("STARLING_SECRET", "s3cret")]);
+    assert_eq!(claims(stdout(&output), Algorithm::HS256, &secret(folder.path()))["sub"], "ada");
+    let output = starling(folder.path(), &[&args[..], &["--secret", "s3cret"]].concat(), &[]);
+    assert_eq!(code(&output), 2);
 }
 
 #[test]
