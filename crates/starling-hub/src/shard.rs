@@ -210,9 +210,9 @@ impl<T: Endpoint> Shard<T> {
     /// Takes a token for one message of this connection. `false`: refuse the message, and count a strike; after too
     /// many in a row the connection is being closed.
     pub fn admit_message(&mut self, slot: Slot, now: Now) -> bool {
-        let settings = self.settings.clone();
-        let hub = self.hub.clone();
-        let Some(connection) = self.get_mut(slot) else {
+        let Self { connections, settings, hub, .. } = self;
+        let connection = connections.get_mut(slot.index as usize).filter(|it| it.generation == slot.generation);
+        let Some(connection) = connection else {
             return false;
         };
         let limits = &settings.limits;

@@ -58,7 +58,7 @@ async fn tokio_tungstenite_converses() {
     use tokio_tungstenite::tungstenite::Message;
     let (server, address) = start(options());
     let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
-    converse(&mut socket, |text| Message::text(text), |message| message.into_text().ok().map(|t| t.to_string())).await;
+    converse(&mut socket, Message::text, |message| message.into_text().ok().map(|t| t.to_string())).await;
     socket.close(None).await.unwrap();
     while let Some(Ok(message)) = socket.next().await {
         assert!(message.is_close(), "nothing but the server's good-bye follows: {message:?}");
@@ -88,7 +88,7 @@ async fn tls_converses_and_takes_a_new_certificate_without_dropping_anybody() {
     let live = settings.live.clone();
     let (server, address) = start(settings);
     let mut socket = connect_tls(address, first.clone()).await.expect("the first certificate is served");
-    converse(&mut socket, |text| Message::text(text), |message| message.into_text().ok().map(|t| t.to_string())).await;
+    converse(&mut socket, Message::text, |message| message.into_text().ok().map(|t| t.to_string())).await;
 
     let second = certify(&files);
     server.reload(live).unwrap();

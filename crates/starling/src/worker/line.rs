@@ -14,11 +14,25 @@ use crate::gate::Permit;
 const SLICES: usize = 64;
 
 /// A connection's transport and protocol.
+///
+/// In this order in memory: what a delivery touches comes first and stays together.
+#[repr(C)]
 pub(crate) struct Line {
     pub socket: Socket,
-    pub decoder: Decoder,
-    /// Bytes that were read and not looked at, because a request must be answered first.
-    pub unread: Vec<u8>,
+    /// Whether the socket took less than it was given.
+    pub full: bool,
+    pub state: State,
+    /// Whether its input was left lying because a request must be answered first.
+    pub held: bool,
+    /// Whether the socket may have more to read than was read.
+    pub readable: bool,
+    /// Whether the client's side of the socket ended, which only reading on tells.
+    pub ended: bool,
+    /// Whether a heartbeat is unanswered.
+    pub pinged: bool,
+    /// Whether its credentials are being looked at, and nothing else meanwhile.
+    pub verifying: bool,
+    form: Form,
     /// When it may be looked at again, as the wheel knows it; 0: not scheduled.
     pub scheduled: u32,
     /// When something was last heard, in ticks.
@@ -29,19 +43,10 @@ pub(crate) struct Line {
     pub close_by: u32,
     /// When its token expires, in Unix milliseconds; 0: never.
     pub expires_at: u64,
-    pub state: State,
-    /// Whether a heartbeat is unanswered.
-    pub pinged: bool,
-    /// Whether the socket may have more to read than was read.
-    pub readable: bool,
-    /// Whether the client's side of the socket ended, which only reading on tells.
-    pub ended: bool,
-    /// Whether the socket took less than it was given.
-    pub full: bool,
-    /// Whether its credentials are being looked at, and nothing else meanwhile.
-    pub verifying: bool,
+    pub decoder: Decoder,
     session: Box<dyn Session + Send>,
-    form: Form,
+    /// Bytes that were read and not looked at, because a request must be answered first.
+    pub unread: Vec<u8>,
     _permit: Permit,
 }
 
@@ -83,6 +88,7 @@ impl Line {
             expires_at: 0,
             state: new.state,
             pinged: false,
+            held: false,
             readable: false,
             ended: false,
             full: false,
@@ -118,6 +124,11 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing but the outbox is between it and its next message: neither TLS nor a good-bye.
+    pub fn is_plainly_open(&self) -> bool {
+        self.state == State::Open && matches!(self.socket, Socket::Plain(_))
     }
 
     /// Hands a packet to the session; what must be done is appended to `actions`.

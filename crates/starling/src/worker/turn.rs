@@ -13,8 +13,8 @@ use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
 use starling_core::{CloseReason, Notice};
 use starling_hub::{Now, Shard, Slot};
-use starling_proto::Opened;
 use starling_proto::websocket::{Decoder, Inflater, Role};
+use starling_proto::{Action, Opened};
 
 use super::encoder::{WireEncoder, deflated};
 use super::line::{Line, NewLine, State};
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     inflater: Inflater,
     scratch: Vec<u8>,
     dirty: Vec<Slot>,
+    /// What the session of one packet wants; kept for its memory.
+    actions: Vec<Action>,
     /// Connections that have more to read than one turn gives them.
     hungry: Vec<Slot>,
     now: Now,
@@ -69,6 +71,7 @@ impl Worker {
             inflater: Inflater::new(),
             scratch: vec![0; SCRATCH],
             dirty: Vec::new(),
+            actions: Vec::new(),
             hungry: Vec::new(),
             now,
             swept: now.micros,
@@ -118,7 +121,10 @@ impl Worker {
             let done = dirty.is_empty();
             for slot in dirty.drain(..) {
                 self.flush(slot);
-                self.resume(slot);
+                // Most were only written to.
+                if self.shard.get(slot).is_some_and(|connection| connection.endpoint.held) {
+                    self.resume(slot);
+                }
             }
             if dirty.capacity() > 4096 && self.shard.len() < 1024 {
                 dirty = Vec::new();
@@ -231,6 +237,7 @@ impl Worker {
         self.reschedule(slot);
         if let Some(connection) = self.shard.get_mut(slot) {
             connection.endpoint.unread = read_ahead.to_vec();
+            connection.endpoint.held = true;
             connection.endpoint.readable = connection.endpoint.socket.has_read_ahead();
             self.resume(slot);
         }

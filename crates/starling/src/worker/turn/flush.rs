@@ -16,6 +16,9 @@ impl Worker {
                 return self.remove(slot, CloseReason::Lost);
             }
             let (full, at_rest) = (connection.endpoint.full, connection.is_at_rest());
+            if at_rest && !full && connection.endpoint.is_plainly_open() {
+                return;
+            }
             // Queued messages follow, then the log that it still reads.
             if !at_rest && self.shard.drained(slot, self.now) {
                 continue;

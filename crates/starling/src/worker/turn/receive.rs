@@ -20,7 +20,11 @@ impl Worker {
         let mut scratch = std::mem::take(&mut self.scratch);
         for round in 0.. {
             let Some(connection) = self.shard.get_mut(slot) else { break };
-            if connection.is_blocked() || connection.endpoint.verifying || !connection.endpoint.readable {
+            if connection.is_blocked() || connection.endpoint.verifying {
+                connection.endpoint.held = true;
+                break;
+            }
+            if !connection.endpoint.readable {
                 break;
             }
             if round == READS_PER_TURN {
@@ -63,17 +67,15 @@ impl Worker {
     /// Looks again at a connection that waited for an answer.
     pub(super) fn resume(&mut self, slot: Slot) {
         let Some(connection) = self.shard.get_mut(slot) else { return };
-        if connection.is_blocked() || connection.endpoint.verifying {
+        if !connection.endpoint.held || connection.is_blocked() || connection.endpoint.verifying {
             return;
         }
+        connection.endpoint.held = false;
         if !connection.endpoint.unread.is_empty() {
             let mut unread = std::mem::take(&mut connection.endpoint.unread);
             self.decode(slot, &mut unread);
         }
-        let hungry = self.hungry.contains(&slot);
-        if !hungry && self.shard.get(slot).is_some_and(|connection| connection.endpoint.readable) {
-            self.read(slot);
-        }
+        self.read(slot);
     }
 
     /// Decodes bytes of a connection, and does what they ask for. What comes behind a request that must be waited for
@@ -89,7 +91,10 @@ impl Worker {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         connection.endpoint.decoder = decoder;
         match result {
-            Ok(consumed) if consumed < bytes.len() => connection.endpoint.unread = bytes[consumed..].to_vec(),
+            Ok(consumed) if consumed < bytes.len() => {
+                connection.endpoint.unread = bytes[consumed..].to_vec();
+                connection.endpoint.held = true;
+            }
             Ok(_) => {}
             Err(error) => self.peer_failed(slot, &error),
         }
@@ -133,10 +138,10 @@ impl Worker {
         if !self.shard.admit_message(slot, self.now) {
             return self.refuse(slot, packet);
         }
-        let mut actions = Vec::new();
         let Some(connection) = self.shard.get_mut(slot) else { return };
+        let mut actions = std::mem::take(&mut self.actions);
         connection.endpoint.receive(packet, &mut actions);
-        for action in actions {
+        for action in actions.drain(..) {
             match action {
                 Action::Send(packet) => {
                     if let Some(connection) = self.shard.get_mut(slot) {
@@ -148,6 +153,7 @@ impl Worker {
                 Action::Close(closing) => self.close(slot, closing.reason),
             }
         }
+        self.actions = actions;
     }
 
     fn refuse(&mut self, slot: Slot, packet: Packet<'_>) {
