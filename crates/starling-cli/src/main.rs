@@ -14,8 +14,8 @@ mod init;
 mod logs;
 mod publish;
 mod serve;
-mod subscribe;
 mod settings;
+mod subscribe;
 mod token;
 
 /// Gives memory back after clients leave; see `.cargo/config.toml` for how soon.
@@ -24,11 +24,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Realtime messaging server: WebSocket, SSE, long-polling, Socket.IO, Phoenix, Pusher and Ably on one set of channels.
 #[derive(Debug, Parser)]
-#[command(
-    name = "starling",
-    version,
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration."
-)]
+#[command(name = "starling", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,11 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<(), failure::Failure> {
-    cli.logs.init(if matches!(cli.command, Command::Serve(_)) {
-        "info"
-    } else {
-        "off"
-    })?;
+    cli.logs.init(if matches!(cli.command, Command::Serve(_)) { "info" } else { "off" })?;
     match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(args),

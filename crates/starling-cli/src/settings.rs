@@ -48,9 +48,8 @@ pub fn live(config: &Config) -> anyhow::Result<LiveOptions> {
     live.handshake_timeout = config.server.handshake_timeout;
     live.shutdown_grace = config.server.shutdown_grace;
     let proxies = config.server.trusted_proxies.iter();
-    live.trusted_proxies = Networks::parse(
-        &proxies.map(|cidr| format!("{}/{}", cidr.address, cidr.prefix)).collect::<Vec<_>>(),
-    )?;
+    live.trusted_proxies =
+        Networks::parse(&proxies.map(|cidr| format!("{}/{}", cidr.address, cidr.prefix)).collect::<Vec<_>>())?;
     live.compression = config.server.compression;
     live.tls = config.tls.as_ref().map(|tls| TlsFiles { cert: tls.cert.clone(), key: tls.key.clone() });
     Ok(live)

@@ -95,8 +95,7 @@ impl Rule {
 
 /// All rules, in order: the first whose pattern matches wins.
 ///
-/// Reserved channels (`#user:U`) are matched only by patterns that start with `#` themselves: `*` means every channel
-/// that clients name, not every user's private one.
+/// Reserved channels (`#user:U`) follow no rule: `*` means every channel that clients name, not every user's own.
 #[derive(Debug, Clone, Default)]
 pub struct RuleSet(Arc<[Arc<Rule>]>);
 
@@ -108,19 +107,16 @@ impl RuleSet {
 
     /// The rule that decides for this caller.
     pub fn for_caller(&self, app: &AppId, channel: &str, user: Option<&str>) -> Option<&Arc<Rule>> {
-        self.of_kind(app, channel).find(|rule| rule.pattern.matches(channel, user))
+        self.of_app(app, channel).find(|rule| rule.pattern.matches(channel, user))
     }
 
     /// The rule that decides what the channel itself keeps, whoever asks.
     pub fn for_channel(&self, app: &AppId, channel: &str) -> Option<&Arc<Rule>> {
-        self.of_kind(app, channel).find(|rule| rule.pattern.matches_anyone(channel))
+        self.of_app(app, channel).find(|rule| rule.pattern.matches_anyone(channel))
     }
 
-    fn of_kind(&self, app: &AppId, channel: &str) -> impl Iterator<Item = &Arc<Rule>> {
-        let reserved = channel.starts_with('#');
-        self.0
-            .iter()
-            .filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
-            .filter(move |rule| rule.pattern.as_str().starts_with('#') == reserved)
+    fn of_app(&self, app: &AppId, channel: &str) -> impl Iterator<Item = &Arc<Rule>> {
+        let rules: &[Arc<Rule>] = if channel.starts_with('#') { &[] } else { &self.0 };
+        rules.iter().filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))
     }
 }

@@ -31,12 +31,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The rule that decides what a channel keeps, whoever asks. User channels have none, whatever the patterns match:
-    /// they keep nothing, and no client may ask for them.
+    /// The rule that decides what a channel keeps, whoever asks.
     pub fn rule(&self, app: &AppId, channel: &ChannelName) -> Option<&Arc<Rule>> {
-        if channel.user().is_some() {
-            return None;
-        }
         self.rules.for_channel(app, channel.as_str())
     }
 }

@@ -12,6 +12,7 @@ mod listener;
 mod options;
 mod server;
 mod shared;
+mod timed;
 mod tls;
 mod upgrade;
 mod worker;

@@ -18,6 +18,7 @@ use crate::auth::{AppsError, Authenticator, MemoryLedger};
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
 use crate::shared::{Clock, Parts, Shared, unix_ms};
+use crate::timed::{TimedEngine, Times};
 use crate::tls::{self, TlsError};
 use crate::worker::{IdleWorker, Order};
 
@@ -76,9 +77,11 @@ impl Server {
             .map_err(StartError::Worker)?;
         let spawner = runtime.clone();
         let window = options.recovery_window;
+        let engine = options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window)));
+        let publish_times = Arc::new(Times::default());
         let hub = Hub::new(HubOptions {
             settings: settings(&options.live),
-            engine: options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window))),
+            engine: Arc::new(TimedEngine { engine, times: publish_times.clone() }),
             application: options.application,
             inboxes: workers.iter().map(|worker| worker.handle.inbox.clone()).collect(),
             spawn: Box::new(move |future| _ = spawner.spawn(future)),
@@ -94,6 +97,7 @@ impl Server {
             dev: options.dev,
             has_admin_listener: admin.is_some(),
             clock: Clock::start(),
+            publish_times,
         }));
         record_revocations(&shared);
         let threads = workers

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::auth::Authenticator;
 use crate::gate::Gate;
 use crate::options::LiveOptions;
+use crate::timed::Times;
 use crate::worker::WorkerHandle;
 
 /// A running server.
@@ -29,12 +30,14 @@ pub(crate) struct Shared {
     /// Metrics and the dashboard have a listener of their own.
     pub has_admin_listener: bool,
     pub clock: Clock,
+    /// How long the engine took for publishes.
+    pub publish_times: Arc<Times>,
     draining: AtomicBool,
 }
 
 impl Shared {
     pub fn new(parts: Parts) -> Self {
-        let Parts { hub, auth, tls, live, workers, runtime, dev, has_admin_listener, clock } = parts;
+        let Parts { hub, auth, tls, live, workers, runtime, dev, has_admin_listener, clock, publish_times } = parts;
         Self {
             hub,
             auth,
@@ -46,6 +49,7 @@ impl Shared {
             dev,
             has_admin_listener,
             clock,
+            publish_times,
             draining: AtomicBool::new(false),
         }
     }
@@ -75,6 +79,7 @@ pub(crate) struct Parts {
     pub dev: bool,
     pub has_admin_listener: bool,
     pub clock: Clock,
+    pub publish_times: Arc<Times>,
 }
 
 /// The server's clock: all its threads count from the same start.

@@ -50,8 +50,10 @@ where
     B: Body<Data = Bytes>,
 {
     let too_large = || Failure::too_large("the body", limit);
-    if body.size_hint().lower() > limit as u64 && headers.contains_key(EXPECT) {
-        // The client asked before it sends anything (RFC 9110 section 10.1.1).
+    let declared = body.size_hint().lower();
+    let is_hopeless = declared > limit.saturating_add(DISCARDED) as u64;
+    // A client that expects asked before it sends anything (RFC 9110 section 10.1.1).
+    if declared > limit as u64 && (is_hopeless || headers.contains_key(EXPECT)) {
         return Err(too_large());
     }
     let mut body = pin!(body);

@@ -16,6 +16,7 @@ use starling_core::{AppId, CloseReason, ErrorCode, Form, Query, Refusal};
 use starling_hub::AppCounters;
 use starling_proto::voices::VOICES;
 
+use crate::timed::BOUNDS;
 use crate::worker::forms_of;
 
 use super::answer::{Answer, typed};
@@ -23,7 +24,7 @@ use super::census::{self, Census};
 use super::openapi::Refused;
 use super::routes::Visit;
 use crate::shared::Shared;
-use exposition::{Families, Format, Kind};
+use exposition::{Families, Format, Kind, Value};
 
 /// Where they are told.
 pub(super) const PATH: &str = "/metrics";
@@ -59,11 +60,12 @@ async fn hub(families: &mut Families, shared: &Shared, only: Option<&AppId>) {
     families.add(Kind::Counter, "starling_webhook_events", "Webhook events, by what became of them.");
     let up = families.add(Kind::Gauge, "starling_engine_up", "Whether the engine takes publishes: 1 or 0.");
     up.sample([], u64::from(shared.hub.engine().is_up()));
-    families.add(
-        Kind::Histogram,
-        "starling_engine_publish_seconds",
-        "Time that the engine took for a publish, in seconds.",
-    );
+    let help = "Time that the engine took for a publish, in seconds.";
+    let times = &shared.publish_times;
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+    let ranges = bounds.zip(times.counts()).collect();
+    let family = families.add(Kind::Histogram, "starling_engine_publish_seconds", help);
+    family.sample([], Value::Ranges(times.sum(), ranges));
 }
 
 /// The apps to tell of: those that are configured, and those that once were and have been counted.

@@ -1,13 +1,13 @@
 //! Acting on all connections of a user, on every node.
 
 use serde::Deserialize;
-use starling_core::{ChannelName, Control, ErrorCode, Refusal};
+use starling_core::{ChannelName, Control, ErrorCode, Query, Refusal};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, Failure, done};
 use super::openapi::Refused;
 use super::routes::Call;
-use super::{draft, path};
+use super::{census, draft, path};
 use crate::shared::unix_ms;
 
 /// 9999-12-31T23:59:59Z in Unix seconds. What is larger was meant as milliseconds.
@@ -116,6 +116,8 @@ fn channel(call: &Call) -> Result<ChannelName, Failure> {
 
 async fn control(call: Call, control: Control) -> Answer {
     call.shared.hub.engine().control(&call.app, control).wait().await.map_err(Refusal::from)?;
+    // Workers read in order: when they answer this, it has happened, and a message published next finds it so.
+    census::ask(&call.shared, &call.app, &Query::Stats).await?;
     done()
 }
 

@@ -30,6 +30,8 @@ pub(crate) struct Line {
     pub ended: bool,
     /// Whether a heartbeat is unanswered.
     pub pinged: bool,
+    /// Whether the client violated the framing, so that its good-bye cannot be heard.
+    pub garbled: bool,
     /// Whether its credentials are being looked at, and nothing else meanwhile.
     pub verifying: bool,
     form: Form,
@@ -88,6 +90,7 @@ impl Line {
             expires_at: 0,
             state: new.state,
             pinged: false,
+            garbled: false,
             held: false,
             readable: false,
             ended: false,

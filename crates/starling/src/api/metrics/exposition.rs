@@ -21,10 +21,12 @@ pub(super) enum Kind {
 }
 
 /// A sample's value.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Value {
     Whole(u64),
     Real(f64),
+    /// Of a histogram: the sum, and each range's upper bound and count.
+    Ranges(f64, Vec<(f64, u64)>),
 }
 
 /// All families of one scrape.
@@ -95,8 +97,8 @@ impl Collector for Families {
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.samples {
                 match labels.is_empty() {
-                    true => encode(&mut metric, family.kind, *value)?,
-                    false => encode(&mut metric.encode_family(labels)?, family.kind, *value)?,
+                    true => encode(&mut metric, family.kind, value)?,
+                    false => encode(&mut metric.encode_family(labels)?, family.kind, value)?,
                 }
             }
         }
@@ -104,14 +106,18 @@ impl Collector for Families {
     }
 }
 
-fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, value: Value) -> fmt::Result {
+fn encode(metric: &mut MetricEncoder<'_>, kind: Kind, value: &Value) -> fmt::Result {
     const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
     match (kind, value) {
-        (Kind::Gauge, Value::Whole(value)) => metric.encode_gauge(&value),
-        (Kind::Gauge, Value::Real(value)) => metric.encode_gauge(&value),
-        (Kind::Counter, Value::Whole(value)) => metric.encode_counter(&value, NO_EXEMPLAR),
-        (Kind::Counter, Value::Real(value)) => metric.encode_counter(&value, NO_EXEMPLAR),
-        (Kind::Histogram, _) => unreachable!("no histogram is given samples"),
+        (Kind::Gauge, Value::Whole(value)) => metric.encode_gauge(value),
+        (Kind::Gauge, Value::Real(value)) => metric.encode_gauge(value),
+        (Kind::Counter, Value::Whole(value)) => metric.encode_counter(value, NO_EXEMPLAR),
+        (Kind::Counter, Value::Real(value)) => metric.encode_counter(value, NO_EXEMPLAR),
+        (Kind::Histogram, Value::Ranges(sum, ranges)) => {
+            let count = ranges.iter().map(|(_, count)| count).sum();
+            metric.encode_histogram::<NoLabelSet>(*sum, count, ranges, None)
+        }
+        (Kind::Histogram, _) | (_, Value::Ranges(..)) => unreachable!("ranges belong to histograms"),
     }
 }
 

@@ -44,7 +44,13 @@ impl Worker {
         }
         match line.state {
             State::AwaitAuth | State::Open => {}
-            State::Closing => self.reschedule(slot),
+            State::Closing => {
+                if line.garbled {
+                    // Its good-bye would not be understood; the end of its input will be.
+                    line.socket.finish();
+                }
+                self.reschedule(slot);
+            }
             State::Farewell => {
                 line.socket.finish();
                 self.remove(slot, CloseReason::Normal);

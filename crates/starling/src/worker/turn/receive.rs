@@ -222,6 +222,9 @@ impl Worker {
             self.shard.notify(slot, &Notice::Error { refusal });
         }
         tracing::debug!(%error, "a client violated the protocol");
+        if let Some(connection) = self.shard.get_mut(slot) {
+            connection.endpoint.garbled = true;
+        }
         self.close(slot, reason);
     }
 }
