@@ -31,6 +31,8 @@ pub struct Report {
     pub latency: Option<Latency>,
     /// The same while one member does not read.
     pub latency_stalled: Option<Latency>,
+    /// The p99 latency with the stalled member, as a ratio to that just before; the median over the windows.
+    pub stall_ratio: Option<f64>,
     /// Server memory.
     pub memory: Option<Memory>,
     /// What went wrong.
@@ -103,6 +105,9 @@ impl fmt::Display for Report {
             if let Some(Latency { p50, p99, max }) = latency {
                 write!(f, "\n  {name}: p50 {p50} µs, p99 {p99} µs, max {max} µs")?;
             }
+        }
+        if let Some(ratio) = self.stall_ratio {
+            write!(f, "\n  p99 with one stalled: {ratio:.2} times that before")?;
         }
         if let Some(memory) = self.memory {
             write!(f, "\n  memory: {} KiB before, {} KiB idle", memory.before / 1024, memory.idle / 1024)?;

@@ -100,6 +100,8 @@ pub struct Settings {
     pub window: Duration,
     /// How long memory is watched after idle connections have left.
     pub watch: Duration,
+    /// Whether the clients never sleep.
+    pub spin: bool,
 }
 
 /// The reports of one row, by server, in the order of the rounds.
@@ -152,6 +154,7 @@ fn run(row: Row, kind: ServerKind, settings: &Settings) -> Result<Report> {
         .args(["--warmup", &seconds(settings.warmup), "--window", &seconds(settings.window)])
         .args(["--watch", &seconds(settings.watch)])
         .args(row.options)
+        .args(settings.spin.then_some("--spin"))
         .args(server.certificate.iter().flat_map(|path| [OsStr::new("--tls-certificate"), path.as_os_str()]))
         .stderr(Stdio::piped())
         .output()

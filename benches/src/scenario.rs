@@ -53,6 +53,8 @@ pub struct Plan {
     pub transport: Transport,
     /// How the server's certificate is trusted, if it is to be spoken to over TLS.
     pub tls: Option<Arc<rustls::ClientConfig>>,
+    /// Whether the clients never sleep, so that the server never has to wake them.
+    pub spins: bool,
     /// How long the scenario runs before anything is measured.
     pub warmup: Duration,
     /// How long it is measured.
@@ -97,7 +99,9 @@ impl Scenario {
 
 impl Plan {
     fn fleet(&self) -> Result<Fleet> {
-        Ok(Fleet::new(self.server, self.tls.clone())?)
+        let mut fleet = Fleet::new(self.server, self.tls.clone())?;
+        fleet.spins = self.spins;
+        Ok(fleet)
     }
 }
 

@@ -27,6 +27,9 @@ struct Options {
     /// Speak TLS and trust this certificate (PEM, for `localhost`).
     #[arg(long)]
     tls_certificate: Option<PathBuf>,
+    /// Never sleep: what waking the clients costs the server depends on how busy they are.
+    #[arg(long)]
+    spin: bool,
     /// Seconds before measuring.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
@@ -64,6 +67,7 @@ fn run(options: Options) -> anyhow::Result<()> {
         server_pid: options.server_pid,
         transport: options.transport,
         tls: options.tls_certificate.as_deref().map(tls::trusting).transpose()?,
+        spins: options.spin,
         warmup: Duration::from_secs_f64(options.warmup),
         window: Duration::from_secs_f64(options.window),
         payload: options.payload,

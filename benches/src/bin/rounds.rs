@@ -27,6 +27,9 @@ struct Options {
     /// Seconds of measuring in each run [default: 4, quick: 2].
     #[arg(long)]
     window: Option<f64>,
+    /// Clients that never sleep: steadier figures, without what waking them costs a server.
+    #[arg(long)]
+    spin: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -59,6 +62,7 @@ fn run(options: Options) -> Result<()> {
         warmup: Duration::from_secs_f64(warmup),
         window: Duration::from_secs_f64(options.window.unwrap_or(window)),
         watch: Duration::from_secs(watch),
+        spin: options.spin,
     };
     let known = |name: &&String| ROWS.iter().any(|row| row.name == *name);
     if let Some(unknown) = options.only.iter().find(|name| !known(name)) {

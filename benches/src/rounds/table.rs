@@ -30,7 +30,7 @@ fn met(outcome: &Outcome) -> Option<bool> {
             let memory = starling(outcome)?.memory?;
             Some(memory.per_connection <= goal && memory.returned? >= 0.9)
         }
-        Goal::Stall(goal) => Some(stall_ratio(starling(outcome)?)? <= goal),
+        Goal::Stall(goal) => Some(starling(outcome)?.stall_ratio? <= goal),
     }
 }
 
@@ -112,7 +112,7 @@ fn stall(out: &mut String, outcomes: &[Outcome]) {
             report.rate,
             without.p99 as f64 / 1000.0,
             with.p99 as f64 / 1000.0,
-            number(stall_ratio(report), 2),
+            number(report.stall_ratio, 2),
             yes(met(outcome)),
         );
     }
@@ -153,10 +153,6 @@ fn each_round(outcome: &Outcome) -> String {
     let ratios = cpu(ServerKind::Starling).into_iter().zip(cpu(ServerKind::Limit)).map(|(ours, limit)| ours / limit);
     let ratios: Vec<_> = ratios.map(|ratio| format!("{ratio:.2}")).collect();
     ratios.join(" ")
-}
-
-fn stall_ratio(report: &Report) -> Option<f64> {
-    Some(report.latency_stalled?.p99 as f64 / report.latency?.p99.max(1) as f64)
 }
 
 fn starling(outcome: &Outcome) -> Option<&Report> {
