@@ -33,7 +33,7 @@ use crate::interest::{ChannelKey, ChannelRef};
 use crate::limits::Now;
 
 pub use requests::Completion;
-use requests::Outcome;
+use requests::{Outcome, Waiting};
 
 /// How long a channel that nobody needs is kept, so that a quick return costs nothing.
 const VACANCY_MICROS: u64 = 2_000_000;
@@ -524,16 +524,40 @@ impl<T: Endpoint> Shard<T> {
         then: impl FnOnce(R) -> Outcome + Send + 'static,
         now: Now,
     ) {
+        if matches!(pending, Pending::Later(_))
+            && let Some(connection) = self.get_mut(slot)
+        {
+            connection.blocking += 1;
+        }
+        self.await_outcome(slot, pending, then, Waiting::Blocked, now);
+    }
+
+    /// Like `when`, but the connection's own requests go on meanwhile.
+    fn aside<R: Send + 'static>(
+        &mut self,
+        slot: Slot,
+        pending: Pending<R>,
+        then: impl FnOnce(R) -> Outcome + Send + 'static,
+        now: Now,
+    ) {
+        self.await_outcome(slot, pending, then, Waiting::GoingOn, now);
+    }
+
+    fn await_outcome<R: Send + 'static>(
+        &mut self,
+        slot: Slot,
+        pending: Pending<R>,
+        then: impl FnOnce(R) -> Outcome + Send + 'static,
+        waiting: Waiting,
+        now: Now,
+    ) {
         match pending {
             Pending::Ready(answer) => self.finish(slot, then(answer), now),
             Pending::Later(future) => {
-                if let Some(connection) = self.get_mut(slot) {
-                    connection.blocking += 1;
-                }
                 let inbox = self.inbox.clone();
                 self.hub.spawn(Box::pin(async move {
                     let outcome = then(future.await);
-                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: true })));
+                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, waiting })));
                 }));
             }
         }

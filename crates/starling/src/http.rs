@@ -10,7 +10,7 @@ use starling_core::Refusal;
 
 use crate::api;
 use crate::shared::Shared;
-use crate::upgrade::{self, text};
+use crate::upgrade::{self, joined};
 
 /// The body of every response that is not a stream.
 pub(crate) type Body = http_body_util::Full<Bytes>;
@@ -21,8 +21,9 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,
 {
-    let forwarded = text(request.headers(), http::HeaderName::from_static("x-forwarded-for"));
-    let client = shared.live.load().trusted_proxies.client(peer, forwarded);
+    // All lines of it: a proxy may append its own to what the client made up.
+    let forwarded = joined(request.headers(), http::HeaderName::from_static("x-forwarded-for"));
+    let client = shared.live.load().trusted_proxies.client(peer, forwarded.as_deref());
     match request.uri().path() {
         "/ws" => upgrade::native(shared, request, client).await,
         _ => api::handle(shared, request, client).await,

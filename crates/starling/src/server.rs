@@ -3,10 +3,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use starling_core::Control;
 use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
 use thiserror::Error;
@@ -15,9 +16,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::auth::{AppsError, Authenticator, MemoryLedger};
+use crate::gate::Gate;
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
-use crate::shared::{Clock, Parts, Shared, unix_ms};
+use crate::shared::{Clock, Shared, unix_ms};
 use crate::timed::{TimedEngine, Times};
 use crate::tls::{self, TlsError};
 use crate::worker::{IdleWorker, Order};
@@ -87,18 +89,20 @@ impl Server {
             spawn: Box::new(move |future| _ = spawner.spawn(future)),
         });
         auth.watch(&runtime);
-        let shared = Arc::new(Shared::new(Parts {
+        let shared = Arc::new(Shared {
             hub,
             auth,
             tls: ArcSwapOption::from(tls),
-            live: options.live,
+            live: ArcSwap::from_pointee(options.live),
+            gate: Gate::default(),
+            draining: AtomicBool::new(false),
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
             runtime,
             dev: options.dev,
             has_admin_listener: admin.is_some(),
             clock: Clock::start(),
             publish_times,
-        }));
+        });
         record_revocations(&shared);
         let threads = workers
             .into_iter()

@@ -32,28 +32,10 @@ pub(crate) struct Shared {
     pub clock: Clock,
     /// How long the engine took for publishes.
     pub publish_times: Arc<Times>,
-    draining: AtomicBool,
+    pub draining: AtomicBool,
 }
 
 impl Shared {
-    pub fn new(parts: Parts) -> Self {
-        let Parts { hub, auth, tls, live, workers, runtime, dev, has_admin_listener, clock, publish_times } = parts;
-        Self {
-            hub,
-            auth,
-            tls,
-            live: ArcSwap::from_pointee(live),
-            gate: Gate::default(),
-            workers,
-            runtime,
-            dev,
-            has_admin_listener,
-            clock,
-            publish_times,
-            draining: AtomicBool::new(false),
-        }
-    }
-
     /// Whether new work is welcome: not draining, and the engine takes publishes.
     pub fn is_ready(&self) -> bool {
         !self.is_draining() && self.hub.engine().is_up()
@@ -66,20 +48,6 @@ impl Shared {
     pub fn begin_drain(&self) {
         self.draining.store(true, Ordering::Relaxed);
     }
-}
-
-/// What [`Shared::new`] takes.
-pub(crate) struct Parts {
-    pub hub: Arc<Hub>,
-    pub auth: Authenticator,
-    pub tls: ArcSwapOption<ServerConfig>,
-    pub live: LiveOptions,
-    pub workers: Vec<WorkerHandle>,
-    pub runtime: Handle,
-    pub dev: bool,
-    pub has_admin_listener: bool,
-    pub clock: Clock,
-    pub publish_times: Arc<Times>,
 }
 
 /// The server's clock: all its threads count from the same start.

@@ -279,7 +279,7 @@ pub(crate) fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 /// A list header's lines as one (RFC 9110 section 5.3).
-fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+pub(crate) fn joined(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
     (!lines.is_empty()).then(|| lines.join(", "))
 }

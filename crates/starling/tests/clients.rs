@@ -3,7 +3,10 @@
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use starling::auth::AppKeys;
-use starling::core::{Access, HistoryPolicy, Pattern, PublishAccess, Rule, RuleSet};
+use starling::core::{
+    Access, Application, Caller, ChannelName, Decision, HistoryPolicy, Pattern, Payload, Pending, PublishAccess,
+    Refusal, Rule, RuleSet,
+};
 use starling::{Options, Server, TlsFiles};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -149,4 +152,35 @@ async fn a_drain_tells_everybody_and_closes_with_1012() {
     }
     drained.await.unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the listener is closed");
+}
+
+/// An application whose code has a defect.
+struct Defective;
+
+impl Application for Defective {
+    fn event(
+        &self,
+        _: &Caller,
+        _: Option<&ChannelName>,
+        _: &str,
+        _: &Payload,
+    ) -> Option<Pending<Result<Decision, Refusal>>> {
+        panic!("this panic is part of a test");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_outlives_a_panic() {
+    use tokio_tungstenite::tungstenite::Message;
+    let mut settings = options();
+    settings.workers = 1;
+    settings.application = Some(Arc::new(Defective));
+    let (server, address) = start(settings);
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
+    socket.send(Message::text(r#"{"type":"event","event":"boom","payload":1}"#)).await.unwrap();
+    let end = socket.next().await;
+    assert!(!matches!(end, Some(Ok(_))), "the connection ends without a word, not with {end:?}");
+    let (mut socket, _) = tokio_tungstenite::connect_async(format!("ws://{address}/ws")).await.unwrap();
+    converse(&mut socket, Message::text, |message| message.into_text().ok().map(|t| t.to_string())).await;
+    server.stop().await;
 }

@@ -147,26 +147,6 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Like `when`, but the connection's own requests go on meanwhile.
-    pub(super) fn aside<R: Send + 'static>(
-        &mut self,
-        slot: Slot,
-        pending: Pending<R>,
-        then: impl FnOnce(R) -> Outcome + Send + 'static,
-        now: Now,
-    ) {
-        match pending {
-            Pending::Ready(answer) => self.finish(slot, then(answer), now),
-            Pending::Later(future) => {
-                let inbox = self.inbox.clone();
-                self.hub.spawn(Box::pin(async move {
-                    let outcome = then(future.await);
-                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: false })));
-                }));
-            }
-        }
-    }
-
     /// Writes a page that was read under the number `read`. Returns the channel if the member must read on.
     pub(super) fn page_arrived(
         &mut self,

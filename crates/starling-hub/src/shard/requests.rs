@@ -24,8 +24,16 @@ pub(crate) enum Asker {
 pub struct Completion {
     pub(super) slot: Slot,
     pub(super) outcome: Outcome,
-    /// Whether the connection was looked at no further meanwhile.
-    pub(super) was_blocking: bool,
+    pub(super) waiting: Waiting,
+}
+
+/// What a connection did until the answer came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// It was looked at no further.
+    Blocked,
+    /// Its requests went on.
+    GoingOn,
 }
 
 /// What came of it.
@@ -97,9 +105,9 @@ impl<T: Endpoint> Shard<T> {
     }
 
     pub(super) fn complete(&mut self, completion: Completion, now: Now) {
-        let Completion { slot, outcome, was_blocking } = completion;
+        let Completion { slot, outcome, waiting } = completion;
         if let Some(connection) = self.get_mut(slot) {
-            if was_blocking {
+            if waiting == Waiting::Blocked {
                 connection.blocking -= 1;
             }
             if matches!(outcome, Outcome::Published(..)) {
@@ -195,7 +203,7 @@ impl<T: Endpoint> Shard<T> {
                 let inbox = self.inbox.clone();
                 self.hub.spawn(Box::pin(async move {
                     let outcome = Outcome::Published(tag, channel, future.await);
-                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, was_blocking: false })));
+                    inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, waiting: Waiting::GoingOn })));
                 }));
             }
         }

@@ -5,6 +5,7 @@ mod flush;
 mod receive;
 mod timers;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,6 +34,7 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Worker {
     poll: Poll,
     handle: WorkerHandle,
+    index: usize,
     shared: Arc<Shared>,
     live: Arc<LiveOptions>,
     shard: Shard<Line>,
@@ -65,6 +67,7 @@ impl Worker {
         Self {
             poll,
             handle,
+            index,
             live: shared.live.load_full(),
             shard: Shard::new(shared.hub.clone(), index, Box::new(WireEncoder::new())),
             wheel: Wheel::new(tick(now)),
@@ -81,7 +84,33 @@ impl Worker {
         }
     }
 
+    /// Works until it is told to stop. A panic is a defect of ours or of an application's code: it costs the worker's
+    /// connections, which come back and recover, and nobody else anything.
     pub fn run(mut self) {
+        while catch_unwind(AssertUnwindSafe(|| self.turns())).is_err() {
+            tracing::error!("a worker panicked: its connections are closed");
+            self.start_afresh();
+        }
+    }
+
+    /// Takes leave of every connection, since nobody knows which of them is in a state that makes sense.
+    fn start_afresh(&mut self) {
+        self.scratch = vec![0; SCRATCH];
+        self.inflater = Inflater::new();
+        self.hungry.clear();
+        let taken_leave = catch_unwind(AssertUnwindSafe(|| {
+            for slot in self.shard.slots() {
+                self.remove(slot, CloseReason::Internal);
+            }
+        }));
+        if taken_leave.is_err() {
+            let hub = self.shard.hub().clone();
+            self.shard = Shard::new(hub, self.index, Box::new(WireEncoder::new()));
+            self.handle.load.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn turns(&mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
             match self.poll.poll(&mut events, Some(self.sleep())) {
