@@ -3,6 +3,8 @@
 //! The rules of the configuration come first; an application refines them. Its implementations are HTTP hooks and
 //! Rust handlers, and [`RulesOnly`], which leaves everything to the rules.
 
+use std::sync::Arc;
+
 use crate::{
     AppId, ChannelName, CloseReason, ConnectionId, Payload, Pending, Protocol, Publish, RawJson, Refusal, Subscribe,
     UserId,
@@ -41,6 +43,21 @@ pub struct Effects {
     pub leave: Vec<ChannelName>,
     /// Messages to publish.
     pub publish: Vec<Publish>,
+    /// What the caller is told, in this order: events that are no message of a channel.
+    pub emit: Vec<Emission>,
+}
+
+/// An event for one connection.
+#[derive(Debug, Clone)]
+pub struct Emission {
+    /// The channel that it is about, if it is about one.
+    pub channel: Option<ChannelName>,
+    /// Its name.
+    pub event: Arc<str>,
+    /// What it carries.
+    pub payload: Payload,
+    /// The number under which the client's answer is awaited, if it is.
+    pub ack: Option<u64>,
 }
 
 /// What an application says of a request that it does not refuse.
@@ -52,6 +69,8 @@ pub struct Decision {
     pub reply: Option<Payload>,
     /// Replaces the payload of a publish.
     pub payload: Option<Payload>,
+    /// With a subscription: enters presence with this data (a JSON object).
+    pub present: Option<RawJson>,
     /// What else shall happen.
     pub effects: Effects,
 }
@@ -89,6 +108,16 @@ pub trait Application: Send + Sync + 'static {
     ) -> Option<Pending<Result<Decision, Refusal>>> {
         let _ = (caller, channel, event, payload);
         None
+    }
+
+    /// A connection answers a question that was put to it with [`Emission::ack`].
+    fn acknowledged(&self, caller: &Caller, ack: u64, payload: Payload) {
+        let _ = (caller, ack, payload);
+    }
+
+    /// A connection is a member no longer: it left, or it is gone.
+    fn left(&self, caller: &Caller, channel: &ChannelName) {
+        let _ = (caller, channel);
     }
 
     /// A connection that came in is gone.

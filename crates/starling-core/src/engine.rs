@@ -4,12 +4,14 @@
 //! seam: register interest, read the log from the position, skip live messages up to what was read, go live.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{
-    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, Pending, Position, PresenceChange,
-    PresenceEvent, PresenceSnapshot, UserId,
+    AppId, ChannelName, ConnectionId, HistoryPolicy, Message, MessageId, NodeId, Payload, Pending, Position,
+    PresenceChange, PresenceEvent, PresenceSnapshot, UserId,
 };
 
 /// A message on its way to the engine.
@@ -55,18 +57,31 @@ pub struct HistoryPage {
     pub oldest: u64,
 }
 
+/// Connections, wherever they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// One connection.
+    Connection(ConnectionId),
+    /// Every connection of a user.
+    User(UserId),
+    /// Every member of any of these channels, each once, but the connections and members of channels excepted.
+    Members {
+        /// Of which channels.
+        of: Vec<ChannelName>,
+        /// Whose members are left out.
+        except: Vec<ChannelName>,
+        /// Which connections are left out.
+        except_connections: Vec<ConnectionId>,
+    },
+}
+
 /// A message to all nodes: an act on connections, wherever they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// Close every connection of a user.
-    DisconnectUser {
-        /// Whose.
-        user: UserId,
-    },
-    /// Close one connection.
-    DisconnectConnection {
+    /// Close connections.
+    Disconnect {
         /// Which.
-        connection: ConnectionId,
+        target: Target,
     },
     /// Refuse tokens issued before a moment, and close connections made with them.
     Revoke {
@@ -75,19 +90,31 @@ pub enum Control {
         /// The moment, in Unix seconds.
         before: u64,
     },
-    /// Make every connection of a user a member.
+    /// Make connections members.
     Subscribe {
-        /// Whose.
-        user: UserId,
+        /// Which.
+        target: Target,
         /// Of which channel.
         channel: ChannelName,
     },
-    /// Make every connection of a user a member no longer.
+    /// Make connections members no longer.
     Unsubscribe {
-        /// Whose.
-        user: UserId,
+        /// Which.
+        target: Target,
         /// Of which channel.
         channel: ChannelName,
+    },
+    /// Tell connections something, each in its protocol's words. It is no message of a channel: it has no id and no
+    /// place in a log.
+    Emit {
+        /// Which.
+        target: Target,
+        /// The channel that it is about, if it is about one.
+        channel: Option<ChannelName>,
+        /// Its name.
+        event: Arc<str>,
+        /// What it carries.
+        payload: Payload,
     },
     /// The channel's log was cleared: what follows is of a new epoch, and nothing was missed.
     HistoryCleared {
@@ -116,6 +143,11 @@ pub enum Query {
         /// Which.
         connection: ConnectionId,
     },
+    /// What is known of the members of a channel, or of the connections of a user.
+    Connections {
+        /// Which.
+        target: Target,
+    },
     /// Numbers of connections and channels.
     Stats,
 }
@@ -136,6 +168,8 @@ pub enum Answer {
     Channels(Vec<(ChannelName, Occupancy)>),
     /// To [`Query::Connection`]; none when the node does not have it.
     Connection(Option<Survey>),
+    /// To [`Query::Connections`].
+    Connections(Vec<Survey>),
     /// To [`Query::Stats`].
     Stats {
         /// Open connections.
@@ -186,6 +220,11 @@ pub trait Sink: Send + Sync + 'static {
     /// The engine may have missed messages for this node: members of channels with a log must be brought up to date
     /// from it, the others told of a gap.
     fn resync(&self);
+    /// Another node asks this one something by [`Engine::relay`].
+    fn relayed(&self, request: Bytes) -> Pending<Bytes> {
+        let _ = request;
+        Pending::Ready(Bytes::new())
+    }
 }
 
 /// What links nodes, and keeps logs and presence. Implementations are shared between threads.
@@ -218,6 +257,7 @@ pub trait Engine: Send + Sync + 'static {
     fn clear_history(&self, app: &AppId, channel: &ChannelName) -> Pending<Result<Position, EngineError>>;
 
     /// Changes who is present. Entries are leased to this node: they vanish when it does.
+    /// When the answer is there, everyone was told of the change.
     fn presence(&self, app: &AppId, channel: &ChannelName, change: PresenceChange) -> Pending<Result<(), EngineError>>;
 
     /// Lists who is present.
@@ -228,6 +268,24 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Asks every *other* node. A node that does not answer in time is left out.
     fn survey(&self, app: &AppId, query: Query) -> Pending<Result<Vec<Answer>, EngineError>>;
+
+    /// This node's name in its cluster. Ids of sessions start with it, so that a request for a session that lands on
+    /// another node finds its owner.
+    fn node(&self) -> &NodeId;
+
+    /// Asks one node something that only it can answer, by its [`Sink::relayed`]. Fails when the node does not answer
+    /// within `timeout`: it is gone, or what it was asked is lost. Whether it happened is then not known.
+    fn relay(&self, node: &NodeId, request: Bytes, timeout: Duration) -> Pending<Result<Bytes, EngineError>>;
+
+    /// Claims a name for the whole cluster; of several calls within `ttl`, on any node, exactly one gets `true`.
+    fn claim(&self, name: &str, ttl: Duration) -> Pending<Result<bool, EngineError>>;
+
+    /// Keeps a note for the whole cluster, nodes that start later included, in place of an older one of this name.
+    /// For little that is seldom written: at most 64 KiB each.
+    fn note(&self, name: &str, value: Bytes, ttl: Duration) -> Pending<Result<(), EngineError>>;
+
+    /// The notes whose names start with `prefix`, by name. A `take` removes them: of several calls, one gets each.
+    fn notes(&self, prefix: &str, take: bool) -> Pending<Result<Vec<(String, Bytes)>, EngineError>>;
 
     /// Whether publishes would be taken now.
     fn is_up(&self) -> bool;

@@ -63,6 +63,8 @@ names! {
     MessageId;
     /// An opaque word that changes when a channel's log is lost or restarted.
     Epoch;
+    /// A node of a cluster: a short word of letters and digits, new at each start.
+    NodeId;
 }
 
 /// The name of a channel: UTF-8, 1 to 255 bytes, no control characters.

@@ -11,24 +11,26 @@ mod error;
 mod id;
 mod limits;
 mod message;
+mod observer;
 mod pattern;
 mod pending;
 mod presence;
 mod request;
 mod rules;
 
-pub use application::{Admission, Application, Caller, Decision, Effects, RulesOnly};
+pub use application::{Admission, Application, Caller, Decision, Effects, Emission, RulesOnly};
 pub use close::CloseReason;
 pub use engine::{
     Answer, Control, Engine, EngineError, HistoryPage, HistoryRange, Occupancy, Publication, Published, Query, Sink,
-    Survey,
+    Survey, Target,
 };
 pub use error::{ErrorCode, Refusal};
-pub use id::{AppId, ChannelName, ConnectionId, Epoch, InvalidChannel, MessageId, Protocol, UserId};
+pub use id::{AppId, ChannelName, ConnectionId, Epoch, InvalidChannel, MessageId, NodeId, Protocol, UserId};
 pub use limits::{Backpressure, Heartbeat, Limits};
 pub use message::{DEFAULT_EVENT, Form, Message, Outgoing, Payload, Position, RawJson};
+pub use observer::{Happening, Observer};
 pub use pattern::{InvalidPattern, Pattern};
 pub use pending::{BoxFuture, Pending};
 pub use presence::{PresenceChange, PresenceDiff, PresenceEntry, PresenceEvent, PresenceSnapshot};
-pub use request::{Notice, PresenceAction, Publish, Reply, Request, Start, Subscribe, Tag};
+pub use request::{Notice, PresenceAction, Publish, Reply, Request, Start, Subscribe, SubscribeMore, Tag};
 pub use rules::{Access, Delivery, HistoryPolicy, PresencePolicy, PublishAccess, Rule, RuleSet};

@@ -11,6 +11,8 @@ pub struct PresenceEntry {
     pub connection: ConnectionId,
     /// What it tells about itself: a JSON object.
     pub data: RawJson,
+    /// The version of the channel's set with which it entered or got its present data; 0 until the engine took it.
+    pub revision: u64,
 }
 
 /// A change that a node asks its engine to make.
@@ -41,6 +43,9 @@ pub struct PresenceEvent {
     pub version: u64,
     /// What changed.
     pub diff: PresenceDiff,
+    /// Whether this node asked for the change, or noticed that it was due: true on exactly one node of a cluster, which
+    /// gets the event whether it is interested in the channel or not.
+    pub ours: bool,
 }
 
 /// Who joined and who left. An update is a join of a connection that is already present.
@@ -50,6 +55,12 @@ pub struct PresenceDiff {
     pub joins: Vec<PresenceEntry>,
     /// Entries that are gone, as they last were.
     pub leaves: Vec<PresenceEntry>,
+    /// Entries of `joins` that were there before, as they were until then.
+    pub replaced: Vec<PresenceEntry>,
+    /// Users whose first connection is among the `joins`.
+    pub users_in: Vec<UserId>,
+    /// Users whose last connection is among the `leaves`.
+    pub users_out: Vec<UserId>,
 }
 
 impl PresenceDiff {
@@ -58,11 +69,27 @@ impl PresenceDiff {
     /// Within one difference a connection stands on one side only, with its latest state: whoever left and came back
     /// is a join, which replaces what is known of it.
     pub fn append(&mut self, later: PresenceDiff) {
+        for user in later.users_out {
+            cancel_or_push(&mut self.users_in, &mut self.users_out, user);
+        }
+        for user in later.users_in {
+            cancel_or_push(&mut self.users_out, &mut self.users_in, user);
+        }
         for entry in later.leaves {
             self.forget(&entry.connection);
+            self.replaced.retain(|known| known.connection != entry.connection);
             self.leaves.push(entry);
         }
+        let replaced = later.replaced;
         for entry in later.joins {
+            // What it replaces is what was known before this whole difference.
+            let is_known = |list: &[PresenceEntry]| list.iter().any(|known| known.connection == entry.connection);
+            if !is_known(&self.joins)
+                && !is_known(&self.leaves)
+                && let Some(before) = replaced.iter().find(|known| known.connection == entry.connection)
+            {
+                self.replaced.push(before.clone());
+            }
             self.forget(&entry.connection);
             self.joins.push(entry);
         }
@@ -76,6 +103,14 @@ impl PresenceDiff {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.joins.is_empty() && self.leaves.is_empty()
+    }
+}
+
+/// Whoever came and went within one difference did neither.
+fn cancel_or_push(opposite: &mut Vec<UserId>, same: &mut Vec<UserId>, user: UserId) {
+    match opposite.iter().position(|known| *known == user) {
+        Some(at) => _ = opposite.swap_remove(at),
+        None => same.push(user),
     }
 }
 
@@ -97,8 +132,13 @@ mod tests {
             user: None,
             connection: ConnectionId::from(*name),
             data: RawJson::empty_object(),
+            revision: 0,
         };
-        PresenceDiff { joins: joins.iter().map(entry).collect(), leaves: leaves.iter().map(entry).collect() }
+        PresenceDiff {
+            joins: joins.iter().map(entry).collect(),
+            leaves: leaves.iter().map(entry).collect(),
+            ..PresenceDiff::default()
+        }
     }
 
     #[test]
@@ -106,5 +146,26 @@ mod tests {
         let mut sum = diff(&["a", "b"], &["c"]);
         sum.append(diff(&["c"], &["a"]));
         assert_eq!(sum, diff(&["b", "c"], &["a"]));
+    }
+
+    #[test]
+    fn an_update_replaces_what_was_known_before_the_difference() {
+        let update =
+            |before: &[&str], now: &[&str]| PresenceDiff { replaced: diff(before, &[]).joins, ..diff(now, &[]) };
+        let mut known = PresenceDiff::default();
+        known.append(update(&["a"], &["a"]));
+        known.append(update(&["a"], &["a"]));
+        assert_eq!(known, update(&["a"], &["a"]));
+        let mut new = diff(&["b"], &[]);
+        new.append(update(&["b"], &["b"]));
+        assert_eq!(new, diff(&["b"], &[]), "nobody knew it before");
+    }
+
+    #[test]
+    fn a_user_who_comes_and_goes_did_neither() {
+        let user = || vec![UserId::from("u")];
+        let mut sum = PresenceDiff { users_out: user(), ..PresenceDiff::default() };
+        sum.append(PresenceDiff { users_in: user(), ..PresenceDiff::default() });
+        assert_eq!(sum, PresenceDiff::default());
     }
 }

@@ -53,6 +53,15 @@ pub enum Request {
         event: Box<str>,
         /// What it carries.
         payload: Payload,
+        /// What is done when nobody handles it; without, it is refused. Answered by [`Reply::Published`].
+        fallback: Option<Box<Publish>>,
+    },
+    /// Answers what the server asked by [`Notice::Event`] with an `ack`. Is not answered itself.
+    Acknowledge {
+        /// The number of the question.
+        ack: u64,
+        /// The answer.
+        payload: Payload,
     },
 }
 
@@ -67,6 +76,28 @@ pub struct Subscribe {
     pub presence: bool,
     /// Enters presence with this data (a JSON object).
     pub enter: Option<RawJson>,
+    /// What only some protocols say.
+    pub more: Option<Box<SubscribeMore>>,
+}
+
+impl Subscribe {
+    /// A wish for what comes from now on, and nothing else.
+    pub fn live(channel: ChannelName) -> Self {
+        Self { channel, start: Start::Live, presence: false, enter: None, more: None }
+    }
+}
+
+/// What only some protocols say of a wish to become a member.
+#[derive(Debug, Clone, Default)]
+pub struct SubscribeMore {
+    /// What the client sent along, for the application: a JSON value.
+    pub params: Option<RawJson>,
+    /// The protocol itself vouches for the right to be a member (a signature that it checked): the rules are not asked.
+    pub vouched: bool,
+    /// Presence is entered as this user, whoever the connection's user is.
+    pub as_user: Option<UserId>,
+    /// If the channel has presence, it is entered and followed; otherwise nothing is wrong.
+    pub presence_if_kept: bool,
 }
 
 /// Where a subscription starts.
@@ -95,6 +126,15 @@ pub struct Publish {
     pub key: Option<Arc<str>>,
     /// Whether the sender gets it too.
     pub echo: bool,
+    /// The protocol itself vouches for the right to publish: the rules are not asked.
+    pub vouched: bool,
+}
+
+impl Publish {
+    /// A message with nothing special about it, which the sender gets too.
+    pub fn new(channel: ChannelName, event: impl Into<Arc<str>>, payload: Payload) -> Self {
+        Self { channel, event: event.into(), payload, message_id: None, key: None, echo: true, vouched: false }
+    }
 }
 
 /// What to do with presence.
@@ -130,6 +170,8 @@ pub enum Reply {
         position: Option<Position>,
         /// Whether it gets everything after its position; only when it asked to recover.
         recovered: Option<bool>,
+        /// Whether messages of the log follow.
+        follows: bool,
         /// What the application answered to the join.
         response: Option<Payload>,
     },
@@ -192,6 +234,17 @@ pub enum Notice {
         channel: ChannelName,
         /// Who.
         members: Vec<PresenceEntry>,
+    },
+    /// The server tells this connection something, or asks it.
+    Event {
+        /// The channel that it is about, if it is about one.
+        channel: Option<ChannelName>,
+        /// Its name.
+        event: Arc<str>,
+        /// What it carries.
+        payload: Payload,
+        /// The number under which an answer is awaited, if one is.
+        ack: Option<u64>,
     },
     /// The server will close soon; come back after this long.
     Drain {

@@ -4,6 +4,7 @@
 //! all workers see the same order. Nothing under a lock waits.
 
 mod log;
+mod notes;
 mod presence;
 
 use std::collections::BTreeMap;
@@ -12,17 +13,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
     Answer, AppId, ChannelName, ConnectionId, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange,
-    Pending, Position, PresenceChange, PresenceDiff, PresenceEvent, PresenceSnapshot, Publication, Published, Query,
-    Sink,
+    NodeId, Pending, Position, PresenceChange, PresenceDiff, PresenceEvent, PresenceSnapshot, Publication, Published,
+    Query, Sink,
 };
 
 use crate::interest::{ChannelKey, ChannelRef};
 use log::{Log, Recent};
+use notes::Notes;
 use presence::PresenceSet;
 
 const SHARDS: usize = 64;
@@ -43,6 +46,8 @@ pub struct MemoryEngine {
     swept: AtomicUsize,
     /// Entries that leave unless their users are back by then (Unix milliseconds).
     lingering: Mutex<BTreeMap<u64, Vec<(ChannelKey, ConnectionId)>>>,
+    notes: Notes,
+    node: NodeId,
     window: Duration,
 }
 
@@ -66,6 +71,8 @@ impl MemoryEngine {
             presence_version: AtomicU64::new(0),
             swept: AtomicUsize::new(0),
             lingering: Mutex::default(),
+            notes: Notes::default(),
+            node: random_node(),
             window,
         }
     }
@@ -90,9 +97,13 @@ impl MemoryEngine {
 }
 
 impl MemoryEngine {
-    fn tell(&self, set: &mut PresenceSet, app: &AppId, channel: &ChannelName, diff: PresenceDiff) {
-        set.version = self.presence_version.fetch_add(1, Ordering::Relaxed) + 1;
-        self.sink().presence(PresenceEvent { app: app.clone(), channel: channel.clone(), version: set.version, diff });
+    fn next_version(&self) -> u64 {
+        self.presence_version.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn tell(&self, app: &AppId, channel: &ChannelName, version: u64, diff: PresenceDiff) {
+        let (app, channel) = (app.clone(), channel.clone());
+        self.sink().presence(PresenceEvent { app, channel, version, diff, ours: true });
     }
 
     /// Entries whose time of grace is over, and whose users are not back, leave.
@@ -106,12 +117,19 @@ impl MemoryEngine {
                 self.with(&key.app, &key.channel, |state| {
                     let Some(set) = &mut state.presence else { return };
                     if let Some(diff) = set.expire(&connection, now) {
-                        self.tell(set, &key.app, &key.channel, diff);
+                        set.version = self.next_version();
+                        self.tell(&key.app, &key.channel, set.version, diff);
                     }
                 });
             }
         }
     }
+}
+
+fn random_node() -> NodeId {
+    let mut random = [0; 5];
+    getrandom::fill(&mut random).expect("the system has random numbers");
+    NodeId::new(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 impl From<&ChannelRef<'_>> for ChannelKey {
@@ -199,8 +217,10 @@ impl Engine for MemoryEngine {
         }
         self.with(app, channel, |state| {
             let set = state.presence.get_or_insert_default();
-            if let Some(diff) = set.apply(change) {
-                self.tell(set, app, channel, diff);
+            let version = self.next_version();
+            if let Some(diff) = set.apply(change, version) {
+                set.version = version;
+                self.tell(app, channel, version, diff);
             }
         });
         Pending::Ready(Ok(()))
@@ -226,12 +246,34 @@ impl Engine for MemoryEngine {
         Pending::Ready(Ok(Vec::new()))
     }
 
+    fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    fn relay(&self, node: &NodeId, _: Bytes, _: Duration) -> Pending<Result<Bytes, EngineError>> {
+        Pending::Ready(Err(EngineError::Unavailable(format!("there is no node {node}"))))
+    }
+
+    fn claim(&self, name: &str, ttl: Duration) -> Pending<Result<bool, EngineError>> {
+        Pending::Ready(Ok(self.notes.claim(name, ttl)))
+    }
+
+    fn note(&self, name: &str, value: Bytes, ttl: Duration) -> Pending<Result<(), EngineError>> {
+        self.notes.keep(name, value, ttl);
+        Pending::Ready(Ok(()))
+    }
+
+    fn notes(&self, prefix: &str, take: bool) -> Pending<Result<Vec<(String, Bytes)>, EngineError>> {
+        Pending::Ready(Ok(self.notes.find(prefix, take)))
+    }
+
     fn is_up(&self) -> bool {
         true
     }
 
     fn sweep(&self, now: u64) {
         self.end_grace(now);
+        self.notes.sweep(now);
         let first = self.swept.fetch_add(SWEPT, Ordering::Relaxed);
         for index in first..first + SWEPT {
             let mut shard = self.shards[index % SHARDS].lock();

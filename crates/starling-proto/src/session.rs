@@ -74,6 +74,19 @@ pub struct Opened {
     pub authenticated: bool,
 }
 
+/// Who keeps an idle connection alive, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beat {
+    /// The transport's own ping, after the client was silent for the interval.
+    Transport,
+    /// [`Session::heartbeat`], after the client was silent for the interval.
+    Silence,
+    /// [`Session::heartbeat`], once in each interval whatever the client says: it counts on it.
+    Regular,
+    /// The client itself: the server only notices its silence.
+    Client,
+}
+
 /// One protocol's state of one connection. Pure: it neither waits, nor reads a clock, nor touches a socket.
 pub trait Session {
     /// The transport is up.
@@ -91,6 +104,22 @@ pub trait Session {
 
     /// Tells the client something that it did not ask for.
     fn notify(&mut self, notice: &Notice, out: &mut Vec<Action>);
+
+    /// Who keeps the connection alive while nothing happens.
+    fn beat(&self) -> Beat {
+        Beat::Transport
+    }
+
+    /// Writes a heartbeat, where [`Session::beat`] asks for it. The client's answer to it, as anything that it sends,
+    /// shows that it is there.
+    fn heartbeat(&mut self, out: &mut Vec<Action>) {
+        let _ = out;
+    }
+
+    /// What is written just before the transport is closed for `reason`.
+    fn farewell(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
+        let _ = (reason, out);
+    }
 
     /// How this protocol says that the server ends the connection for `reason`.
     fn closing(&self, reason: CloseReason) -> Closing;

@@ -23,7 +23,9 @@ pub struct Voice {
     pub form: Form,
     /// The WebSocket subprotocol that asks for it, where one does.
     pub subprotocol: Option<&'static str>,
-    encode: fn(&Outgoing<'_>) -> OwnedPacket,
+    /// Appends the packets: one of most protocols, several where bytes travel in packets of their own, none where the
+    /// protocol has no words for it.
+    encode: fn(&Outgoing<'_>, &mut Vec<OwnedPacket>),
 }
 
 /// All voices, in the order of their forms.
@@ -33,14 +35,14 @@ pub static VOICES: [Voice; 2] = [
         protocol: native::PROTOCOL,
         form: NATIVE_JSON,
         subprotocol: Some(native::Encoding::Json.subprotocol()),
-        encode: native::json::encode,
+        encode: |outgoing, out| out.push(native::json::encode(outgoing)),
     },
     Voice {
         name: "native-msgpack",
         protocol: native::PROTOCOL,
         form: NATIVE_MSGPACK,
         subprotocol: Some(native::Encoding::Msgpack.subprotocol()),
-        encode: native::msgpack::encode,
+        encode: |outgoing, out| out.push(native::msgpack::encode(outgoing)),
     },
 ];
 
@@ -56,8 +58,8 @@ pub fn voice_of(form: Form) -> &'static Voice {
 ///
 /// # Panics
 /// When `form` is none of the constants of this module.
-pub fn encode(form: Form, outgoing: &Outgoing<'_>) -> OwnedPacket {
-    (voice_of(form).encode)(outgoing)
+pub fn encode(form: Form, outgoing: &Outgoing<'_>, out: &mut Vec<OwnedPacket>) {
+    (voice_of(form).encode)(outgoing, out);
 }
 
 #[cfg(test)]

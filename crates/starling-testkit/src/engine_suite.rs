@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use starling_core::{
     AppId, ChannelName, ConnectionId, Control, Engine, Epoch, HistoryPage, HistoryPolicy, HistoryRange, Message,
     MessageId, Payload, Position, PresenceChange, PresenceEntry, PresenceEvent, Publication, Published, RawJson,
-    UserId,
+    Target, UserId,
 };
 
 use crate::{RecordingSink, Seen, block_on};
@@ -152,6 +152,7 @@ fn entry(connection: &str, data: &str) -> PresenceEntry {
         user: Some(UserId::from("ann")),
         connection: ConnectionId::from(connection),
         data: RawJson::parse(data).unwrap(),
+        revision: 0,
     }
 }
 
@@ -426,11 +427,11 @@ cases! {
         let user = UserId::from("ann");
         let channel = bench.channel.clone();
         for control in [
-            Control::DisconnectUser { user: user.clone() },
-            Control::DisconnectConnection { connection: ConnectionId::from("c1") },
+            Control::Disconnect { target: Target::User(user.clone()) },
+            Control::Disconnect { target: Target::Connection(ConnectionId::from("c1")) },
             Control::Revoke { user: user.clone(), before: 1_700_000_000 },
-            Control::Subscribe { user: user.clone(), channel: channel.clone() },
-            Control::Unsubscribe { user, channel },
+            Control::Subscribe { target: Target::User(user.clone()), channel: channel.clone() },
+            Control::Unsubscribe { target: Target::User(user), channel },
         ] {
             bench.engine.control(&bench.app, control.clone()).wait().await.expect("sent");
             let told = Seen::Control(bench.app.clone(), control);

@@ -9,11 +9,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
+use bytes::Bytes;
 use starling_core::{
     Answer, AppId, ChannelName, Control, Engine, EngineError, Epoch, HistoryPage, HistoryPolicy, HistoryRange, Message,
-    Pending, Position, PresenceChange, PresenceDiff, PresenceEntry, PresenceEvent, PresenceSnapshot, Publication,
-    Published, Query, Sink,
+    NodeId, Pending, Position, PresenceChange, PresenceDiff, PresenceEntry, PresenceEvent, PresenceSnapshot,
+    Publication, Published, Query, Sink,
 };
 
 /// An engine whose every answer is [`Pending::Later`], and whose answers and deliveries a test lets go.
@@ -350,7 +352,8 @@ impl Broker {
         }
         *version += 1;
         let (app, channel) = key;
-        self.deliveries.push_back(Delivery::Presence(PresenceEvent { app, channel, version: *version, diff }));
+        let event = PresenceEvent { app, channel, version: *version, diff, ours: false };
+        self.deliveries.push_back(Delivery::Presence(event));
     }
 }
 
@@ -420,6 +423,27 @@ impl Engine for RemoteEngine {
 
     fn survey(&self, _: &AppId, _: Query) -> Pending<Result<Vec<Answer>, EngineError>> {
         self.hold("survey".into(), |_| Vec::new())
+    }
+
+    fn node(&self) -> &NodeId {
+        static NODE: OnceLock<NodeId> = OnceLock::new();
+        NODE.get_or_init(|| NodeId::from("remote"))
+    }
+
+    fn relay(&self, _: &NodeId, _: Bytes, _: Duration) -> Pending<Result<Bytes, EngineError>> {
+        self.hold("relay".into(), |_| Bytes::new())
+    }
+
+    fn claim(&self, name: &str, _: Duration) -> Pending<Result<bool, EngineError>> {
+        self.hold(format!("claim {name}"), |_| true)
+    }
+
+    fn note(&self, name: &str, _: Bytes, _: Duration) -> Pending<Result<(), EngineError>> {
+        self.hold(format!("note {name}"), |_| ())
+    }
+
+    fn notes(&self, prefix: &str, _: bool) -> Pending<Result<Vec<(String, Bytes)>, EngineError>> {
+        self.hold(format!("notes {prefix}"), |_| Vec::new())
     }
 
     fn is_up(&self) -> bool {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use starling_core::{
-    Answer, AppId, ChannelName, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange, Pending,
-    Position, PresenceChange, PresenceSnapshot, Publication, Published, Query, Sink,
+    Answer, AppId, ChannelName, Control, Engine, EngineError, HistoryPage, HistoryPolicy, HistoryRange, NodeId,
+    Pending, Position, PresenceChange, PresenceSnapshot, Publication, Published, Query, Sink,
 };
 
 /// Upper bounds of the ranges that are counted, in seconds: from the memory engine to a broker in trouble.
@@ -100,6 +101,26 @@ impl Engine for TimedEngine {
 
     fn survey(&self, app: &AppId, query: Query) -> Pending<Result<Vec<Answer>, EngineError>> {
         self.engine.survey(app, query)
+    }
+
+    fn node(&self) -> &NodeId {
+        self.engine.node()
+    }
+
+    fn relay(&self, node: &NodeId, request: Bytes, timeout: Duration) -> Pending<Result<Bytes, EngineError>> {
+        self.engine.relay(node, request, timeout)
+    }
+
+    fn claim(&self, name: &str, ttl: Duration) -> Pending<Result<bool, EngineError>> {
+        self.engine.claim(name, ttl)
+    }
+
+    fn note(&self, name: &str, value: Bytes, ttl: Duration) -> Pending<Result<(), EngineError>> {
+        self.engine.note(name, value, ttl)
+    }
+
+    fn notes(&self, prefix: &str, take: bool) -> Pending<Result<Vec<(String, Bytes)>, EngineError>> {
+        self.engine.notes(prefix, take)
     }
 
     fn is_up(&self) -> bool {

@@ -9,24 +9,67 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use starling_core::{Admission, AppId, ErrorCode, Refusal};
+use starling_core::{AppId, ConnectionId, Effects, ErrorCode, Protocol, Refusal};
 use starling_hub::Identity;
+use starling_proto::Session;
 use starling_proto::native::{self, Encoding, NativeSession};
 use starling_proto::websocket::{Deflate, handshake};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::{Authenticator, Claims, Offer, Proof, TokenCode};
+use crate::auth::{AuthWhen, Authenticator, Claims, Offer, Proof, TokenCode};
 use crate::gate::{Full, Permit};
 use crate::http::{Body, refusal_response, text_response};
 use crate::options::LiveOptions;
 use crate::shared::{Shared, unix_ms};
 use crate::worker::{Newcomer, identified, new_connection_id, renamed};
 
-/// A WebSocket handshake that can be answered with 101.
-struct Handshake {
+/// A response that refuses.
+pub(crate) type Refused = Box<Response<Body>>;
+
+/// A WebSocket handshake that can be answered with 101, and the place of its connection.
+pub(crate) struct Handshake {
     accept: String,
     deflate: Option<(Deflate, String)>,
+    permit: Permit,
+}
+
+/// Who a newcomer is, and what is to happen once it is in.
+pub(crate) struct Admitted {
+    pub identity: Identity,
+    /// When its token expires, in Unix milliseconds.
+    pub expires_at: Option<u64>,
+    /// Whether it may do anything but authenticate.
+    pub admitted: bool,
+    pub effects: Effects,
+}
+
+/// Why a newcomer may not come in.
+pub(crate) enum NotAdmitted {
+    /// It has no credentials, and needs some.
+    Anonymous,
+    /// The application refused it.
+    Refused(Refusal),
+}
+
+impl NotAdmitted {
+    /// In words.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Anonymous => Refusal::new(ErrorCode::AuthRequired, "a token is required"),
+            Self::Refused(refusal) => refusal,
+        }
+    }
+
+    /// As the native paths say it: 401, or 403 whatever code the application chose.
+    pub fn response(self) -> Refused {
+        let is_refused = matches!(self, Self::Refused(_));
+        let mut response = refusal_response(&self.refusal());
+        if is_refused {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        Box::new(response)
+    }
 }
 
 /// Whether a request asks for a WebSocket.
@@ -35,63 +78,123 @@ pub(crate) fn is_upgrade<B>(request: &Request<B>) -> bool {
 }
 
 /// Answers a request for `/ws`: with 101 and a connection on a worker, or with a reason why not.
-pub(crate) async fn native<B>(shared: &Arc<Shared>, mut request: Request<B>, client: IpAddr) -> Response<Body> {
-    match accept(shared, &mut request, client).await {
-        Ok(response) => response,
-        Err(response) => *response,
-    }
+pub(crate) async fn native<B>(shared: &Arc<Shared>, request: Request<B>, client: IpAddr) -> Response<Body> {
+    accept_native(shared, request, client).await.unwrap_or_else(|response| *response)
 }
 
-async fn accept<B>(
+async fn accept_native<B>(
     shared: &Arc<Shared>,
-    request: &mut Request<B>,
+    request: Request<B>,
     client: IpAddr,
-) -> Result<Response<Body>, Box<Response<Body>>> {
+) -> Result<Response<Body>, Refused> {
     let live = shared.live.load_full();
-    let handshake = check(request, &live)?;
-    check_origin(&live, request.headers())?;
+    let handshake = begin(shared, &live, &request, client)?;
+    let encoding = encoding(request.headers());
+    let claims = credentials(shared, &live, &request).await?;
+    let may_come_later = live.auth.when != AuthWhen::Upgrade;
+    let identity = new_identity(&live, native::PROTOCOL, new_connection_id());
+    let admitted = admit(shared, &live, identity, claims, may_come_later).await.map_err(NotAdmitted::response)?;
+    let session = Box::new(NativeSession::new(encoding.unwrap_or(Encoding::Json)));
+    Ok(switch(shared, request, handshake, admitted, session, encoding.map(Encoding::subprotocol)))
+}
+
+/// Checks a WebSocket handshake: its form, its origin, and whether there is a place for its connection.
+pub(crate) fn begin<B>(
+    shared: &Shared,
+    live: &LiveOptions,
+    request: &Request<B>,
+    client: IpAddr,
+) -> Result<Handshake, Refused> {
+    let (accept, deflate) = check(request, live)?;
+    let permit = enter(shared, live, request.headers(), client)?;
+    Ok(Handshake { accept, deflate, permit })
+}
+
+/// Checks a request's origin, and takes a place for a connection.
+pub(crate) fn enter(
+    shared: &Shared,
+    live: &LiveOptions,
+    headers: &HeaderMap,
+    client: IpAddr,
+) -> Result<Permit, Refused> {
+    check_origin(live, headers)?;
     if shared.is_draining() {
         return Err(busy(Full::Node));
     }
-    let permit = shared.gate.enter(client, &live, shared.clock.now()).map_err(busy)?;
-    let encoding = encoding(request.headers());
-    let credentials = credentials(shared, &live, request).await?;
-    let protocol = encoding.unwrap_or(Encoding::Json);
-    let newcomer = admit(shared, &live, credentials).await?;
+    shared.gate.enter(client, live, shared.clock.now()).map_err(busy)
+}
+
+/// A connection of which nothing is known yet, of the first app.
+pub(crate) fn new_identity(live: &LiveOptions, protocol: Protocol, connection: ConnectionId) -> Identity {
+    let app = live.apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(app.id.as_str()));
+    Identity { app, connection, protocol, user: None, grants: None, connected_at: unix_ms() }
+}
+
+/// Finds out whether a newcomer may come in, and asks the application. `may_come_later`: without claims it may still
+/// authenticate by message.
+pub(crate) async fn admit(
+    shared: &Shared,
+    live: &LiveOptions,
+    mut identity: Identity,
+    claims: Option<Claims>,
+    may_come_later: bool,
+) -> Result<Admitted, NotAdmitted> {
+    let admitted = claims.is_some() || live.auth.anonymous;
+    if !admitted && !may_come_later {
+        return Err(NotAdmitted::Anonymous);
+    }
+    let expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
+    if let Some(claims) = &claims {
+        identity = identified(&identity, claims);
+    }
+    let mut effects = Effects::default();
+    if admitted && let Some(application) = shared.hub.application() {
+        let admission = application.connect(&identity.caller()).wait().await.map_err(NotAdmitted::Refused)?;
+        if let Some((user, info)) = admission.user {
+            identity = renamed(identity, user, info);
+        }
+        effects = admission.effects;
+    }
+    Ok(Admitted { identity, expires_at, admitted, effects })
+}
+
+/// Answers with 101, and gives the socket to a worker.
+pub(crate) fn switch<B>(
+    shared: &Arc<Shared>,
+    mut request: Request<B>,
+    handshake: Handshake,
+    admitted: Admitted,
+    session: Box<dyn Session + Send>,
+    subprotocol: Option<&str>,
+) -> Response<Body> {
+    let Handshake { accept, deflate, permit } = handshake;
     let mut response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(header::CONNECTION, "Upgrade")
         .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, handshake.accept);
-    if let Some(encoding) = encoding {
-        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, encoding.subprotocol());
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if let Some(subprotocol) = subprotocol {
+        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
     }
-    if let Some((_, parameters)) = &handshake.deflate {
+    if let Some((_, parameters)) = &deflate {
         response = response.header(header::SEC_WEBSOCKET_EXTENSIONS, parameters);
     }
     let response = response.body(Body::default()).expect("all of these are valid header values");
-    let upgrade = hyper::upgrade::on(request);
-    let deflate = handshake.deflate.map(|(deflate, _)| deflate);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let deflate = deflate.map(|(deflate, _)| deflate);
     let shared = shared.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => hand_over(&shared, upgraded, newcomer, protocol, deflate, permit),
+            Ok(upgraded) => hand_over(&shared, upgraded, admitted, session, deflate, permit),
             Err(error) => tracing::debug!(%error, "a client went away during the upgrade"),
         }
     });
-    Ok(response)
-}
-
-/// Who a newcomer is, and what is to happen once it is in.
-struct Admitted {
-    identity: Identity,
-    expires_at: Option<u64>,
-    admitted: bool,
-    admission: Admission,
+    response
 }
 
 /// Checks the opening handshake (RFC 6455 section 4.2.1).
-fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<Handshake, Box<Response<Body>>> {
+#[expect(clippy::type_complexity, reason = "it is taken apart at once")]
+fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<(String, Option<(Deflate, String)>), Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {
         let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket handshake is a GET");
@@ -116,11 +219,11 @@ fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<Handshake, Box<R
     };
     let offers = joined(headers, header::SEC_WEBSOCKET_EXTENSIONS);
     let deflate = offers.filter(|_| live.compression).and_then(|offers| handshake::negotiate(&offers));
-    Ok(Handshake { accept: handshake::accept_key(key), deflate })
+    Ok((handshake::accept_key(key), deflate))
 }
 
 /// Whether the page that the request comes from may use this server.
-pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<(), Box<Response<Body>>> {
+pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<(), Refused> {
     if live.origins.check(text(headers, header::ORIGIN)).is_allowed() {
         return Ok(());
     }
@@ -129,11 +232,11 @@ pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<()
 }
 
 /// The user that the request itself vouches for, if it does.
-async fn credentials<B>(
+pub(crate) async fn credentials<B>(
     shared: &Shared,
     live: &LiveOptions,
     request: &Request<B>,
-) -> Result<Option<Claims>, Box<Response<Body>>> {
+) -> Result<Option<Claims>, Refused> {
     let headers = request.headers();
     let query = request.uri().query().unwrap_or_default();
     let (ticket, token) = (parameter(query, "ticket"), parameter(query, "token"));
@@ -171,48 +274,12 @@ pub(crate) async fn identify(auth: &Authenticator, proof: Proof<'_>) -> Result<C
     Err(Refusal::new(code, message))
 }
 
-/// Asks the application, and puts together who comes in.
-async fn admit(shared: &Shared, live: &LiveOptions, claims: Option<Claims>) -> Result<Admitted, Box<Response<Body>>> {
-    use crate::auth::AuthWhen;
-    let default_app = live.apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(app.id.as_str()));
-    let mut identity = Identity {
-        app: default_app,
-        connection: new_connection_id(),
-        protocol: native::PROTOCOL,
-        user: None,
-        grants: None,
-        connected_at: unix_ms(),
-    };
-    let admitted = claims.is_some() || live.auth.anonymous;
-    if !admitted && live.auth.when == AuthWhen::Upgrade {
-        let refusal = Refusal::new(ErrorCode::AuthRequired, "a token is required");
-        return Err(Box::new(refusal_response(&refusal)));
-    }
-    let expires_at = claims.as_ref().and_then(|claims| claims.expires_at);
-    if let Some(claims) = &claims {
-        identity = identified(&identity, claims);
-    }
-    let mut admission = Admission::default();
-    if admitted && let Some(application) = shared.hub.application() {
-        let asked = application.connect(&identity.caller()).wait().await;
-        admission = asked.map_err(|refusal| {
-            let mut response = refusal_response(&refusal);
-            *response.status_mut() = StatusCode::FORBIDDEN;
-            Box::new(response)
-        })?;
-        if let Some((user, info)) = admission.user.take() {
-            identity = renamed(identity, user, info);
-        }
-    }
-    Ok(Admitted { identity, expires_at, admitted, admission })
-}
-
 /// Takes the socket out of hyper's hands and gives it to a worker.
 fn hand_over(
     shared: &Shared,
     upgraded: Upgraded,
-    newcomer: Admitted,
-    encoding: Encoding,
+    admitted: Admitted,
+    session: Box<dyn Session + Send>,
     deflate: Option<Deflate>,
     permit: Permit,
 ) {
@@ -220,16 +287,17 @@ fn hand_over(
         Ok(parts) => parts,
         Err(error) => return tracing::warn!(%error, "an upgraded connection could not be taken over"),
     };
+    let Admitted { identity, expires_at, admitted, effects } = admitted;
     shared.assign(Newcomer {
         stream,
         tls,
         read_ahead,
-        session: Box::new(NativeSession::new(encoding)),
+        session,
         deflate,
-        identity: newcomer.identity,
-        expires_at: newcomer.expires_at,
-        admitted: newcomer.admitted,
-        effects: newcomer.admission.effects,
+        identity,
+        expires_at,
+        admitted,
+        effects,
         permit,
     });
 }
@@ -262,7 +330,7 @@ fn encoding(headers: &HeaderMap) -> Option<Encoding> {
 }
 
 /// The answer where there is no room.
-pub(crate) fn busy(full: Full) -> Box<Response<Body>> {
+pub(crate) fn busy(full: Full) -> Refused {
     let (status, message) = match full {
         Full::Node => (StatusCode::SERVICE_UNAVAILABLE, "no more connections are taken now"),
         Full::Address => (StatusCode::TOO_MANY_REQUESTS, "too many connections from this address"),

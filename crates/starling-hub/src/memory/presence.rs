@@ -2,7 +2,8 @@
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use starling_core::{ConnectionId, PresenceChange, PresenceDiff, PresenceEntry, PresenceSnapshot};
+use smallvec::SmallVec;
+use starling_core::{ConnectionId, PresenceChange, PresenceDiff, PresenceEntry, PresenceSnapshot, UserId};
 
 /// Connections that one entry had before, at most; a user who came back more often is told to have left and joined.
 const MAX_ALIASES: usize = 16;
@@ -11,6 +12,8 @@ const MAX_ALIASES: usize = 16;
 #[derive(Default)]
 pub(super) struct PresenceSet {
     entries: HashMap<ConnectionId, Present, RandomState>,
+    /// How many entries each user has.
+    users: HashMap<UserId, usize, RandomState>,
     lingering: usize,
     pub version: u64,
 }
@@ -25,10 +28,10 @@ struct Present {
 }
 
 impl PresenceSet {
-    /// Applies a change; `None` when nobody needs to know.
-    pub fn apply(&mut self, change: PresenceChange) -> Option<PresenceDiff> {
+    /// Applies a change, which makes this `version` of the set; `None` when nobody needs to know.
+    pub fn apply(&mut self, change: PresenceChange, version: u64) -> Option<PresenceDiff> {
         match change {
-            PresenceChange::Enter(entry) => self.enter(entry),
+            PresenceChange::Enter(entry) => self.enter(PresenceEntry { revision: version, ..entry }),
             PresenceChange::Leave(connection) => self.leave(&connection),
             PresenceChange::Linger { connection, until } => {
                 let present = self.entries.get_mut(&connection)?;
@@ -46,6 +49,11 @@ impl PresenceSet {
     }
 
     fn enter(&mut self, entry: PresenceEntry) -> Option<PresenceDiff> {
+        let replaced: Vec<PresenceEntry> =
+            self.entries.get(&entry.connection).map(|present| present.entry.clone()).into_iter().collect();
+        let concerned = [Some(&entry), replaced.first()].into_iter().flatten().filter_map(|entry| entry.user.clone());
+        let concerned: SmallVec<[(UserId, bool); 2]> =
+            concerned.map(|user| (user.clone(), self.users.contains_key(&user))).collect();
         let before = self.take(&entry.connection).or_else(|| self.take_lingering(&entry));
         let mut aliases = Vec::new();
         let mut told = false;
@@ -58,24 +66,44 @@ impl PresenceSet {
         }
         let silent = told && aliases.len() <= MAX_ALIASES;
         let gone = if silent { Vec::new() } else { std::mem::take(&mut aliases) };
+        if let Some(user) = &entry.user {
+            *self.users.entry(user.clone()).or_default() += 1;
+        }
         self.entries.insert(entry.connection.clone(), Present { entry: entry.clone(), aliases, until: None });
         if silent {
             return None;
         }
         let leaves = known_as(&entry, gone);
-        Some(PresenceDiff { joins: vec![entry], leaves })
+        let mut diff = PresenceDiff { joins: vec![entry], leaves, replaced, ..PresenceDiff::default() };
+        for (user, was_there) in concerned {
+            match (was_there, self.users.contains_key(&user)) {
+                (false, true) if !diff.users_in.contains(&user) => diff.users_in.push(user),
+                (true, false) => diff.users_out.push(user),
+                _ => {}
+            }
+        }
+        Some(diff)
     }
 
     fn leave(&mut self, connection: &ConnectionId) -> Option<PresenceDiff> {
         let Present { entry, aliases, .. } = self.take(connection)?;
         let mut leaves = known_as(&entry, aliases);
+        let users_out = entry.user.iter().filter(|user| !self.users.contains_key(*user)).cloned().collect();
         leaves.push(entry);
-        Some(PresenceDiff { joins: Vec::new(), leaves })
+        Some(PresenceDiff { leaves, users_out, ..PresenceDiff::default() })
     }
 
     fn take(&mut self, connection: &ConnectionId) -> Option<Present> {
         let present = self.entries.remove(connection)?;
         self.lingering -= usize::from(present.until.is_some());
+        if let Some(user) = &present.entry.user
+            && let Some(count) = self.users.get_mut(user)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.users.remove(user);
+            }
+        }
         Some(present)
     }
 
@@ -111,11 +139,11 @@ mod tests {
 
     fn entry(user: &str, connection: &str, data: &str) -> PresenceEntry {
         let data = RawJson::parse(data).unwrap();
-        PresenceEntry { user: Some(UserId::from(user)), connection: ConnectionId::from(connection), data }
+        PresenceEntry { user: Some(UserId::from(user)), connection: ConnectionId::from(connection), data, revision: 0 }
     }
 
     fn linger(set: &mut PresenceSet, connection: &str, until: u64) {
-        let told = set.apply(PresenceChange::Linger { connection: ConnectionId::from(connection), until });
+        let told = set.apply(PresenceChange::Linger { connection: ConnectionId::from(connection), until }, 1);
         assert_eq!(told, None, "a lost connection tells nobody");
     }
 
@@ -127,12 +155,12 @@ mod tests {
     #[test]
     fn a_user_who_is_back_in_time_never_left_and_leaves_under_every_name() {
         let mut set = PresenceSet::default();
-        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")));
+        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")), 1);
         linger(&mut set, "a", 10);
-        assert_eq!(set.apply(PresenceChange::Enter(entry("ann", "b", "{}"))), None);
+        assert_eq!(set.apply(PresenceChange::Enter(entry("ann", "b", "{}")), 1), None);
         assert_eq!(set.expire(&ConnectionId::from("a"), 20), None, "its time of grace is over, and it is back");
         assert_eq!(set.snapshot().members, [entry("ann", "b", "{}")]);
-        let left = connections(set.apply(PresenceChange::Leave(ConnectionId::from("b"))));
+        let left = connections(set.apply(PresenceChange::Leave(ConnectionId::from("b")), 1));
         assert_eq!(left, (vec![], vec!["a".into(), "b".into()]));
         assert!(set.is_empty());
     }
@@ -140,19 +168,19 @@ mod tests {
     #[test]
     fn a_return_with_other_data_is_told_as_one_difference() {
         let mut set = PresenceSet::default();
-        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")));
+        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")), 1);
         linger(&mut set, "a", 10);
-        let told = connections(set.apply(PresenceChange::Enter(entry("ann", "b", "[1]"))));
+        let told = connections(set.apply(PresenceChange::Enter(entry("ann", "b", "[1]")), 1));
         assert_eq!(told, (vec!["b".into()], vec!["a".into()]));
     }
 
     #[test]
     fn who_does_not_come_back_leaves_when_the_time_is_over() {
         let mut set = PresenceSet::default();
-        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")));
+        set.apply(PresenceChange::Enter(entry("ann", "a", "{}")), 1);
         linger(&mut set, "a", 10);
         assert_eq!(set.expire(&ConnectionId::from("a"), 9), None);
-        set.apply(PresenceChange::Enter(entry("bob", "b", "{}")));
+        set.apply(PresenceChange::Enter(entry("bob", "b", "{}")), 1);
         assert_eq!(connections(set.expire(&ConnectionId::from("a"), 10)), (vec![], vec!["a".into()]));
     }
 }

@@ -92,6 +92,11 @@ impl<T: Endpoint> Shard<T> {
         })
     }
 
+    /// Whether there is a rule for the channel at all.
+    pub(super) fn has_rule(&self, slot: Slot, channel: &ChannelName) -> bool {
+        self.rule_for(&self.connections[slot.index as usize].identity, channel).is_ok()
+    }
+
     fn rule_for(&self, identity: &Identity, channel: &ChannelName) -> Result<&Rule, Refusal> {
         if channel.user().is_some() {
             return Err(no_rule());

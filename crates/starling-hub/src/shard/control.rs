@@ -1,6 +1,6 @@
 //! What the API and other nodes make this worker's connections do, and what they ask about them.
 
-use starling_core::{Answer, AppId, Control, ErrorCode, Occupancy, Query, Refusal, Start, Subscribe, Survey, UserId};
+use starling_core::{Answer, AppId, Control, ErrorCode, Occupancy, Query, Refusal, Subscribe, Survey, Target, UserId};
 
 use super::requests::Asker;
 use super::*;
@@ -8,14 +8,8 @@ use super::*;
 impl<T: Endpoint> Shard<T> {
     pub(super) fn control(&mut self, app: &AppId, control: Control, now: Now) {
         match control {
-            Control::DisconnectUser { user } => {
-                for slot in self.connections_of(app, &user) {
-                    self.expel(slot, "disconnected by the application", now);
-                }
-            }
-            Control::DisconnectConnection { connection } => {
-                let slot = self.find(&connection).filter(|slot| self.is_of(*slot, app));
-                if let Some(slot) = slot {
+            Control::Disconnect { target } => {
+                for slot in self.targets(app, &target) {
                     self.expel(slot, "disconnected by the application", now);
                 }
             }
@@ -28,15 +22,19 @@ impl<T: Endpoint> Shard<T> {
                     }
                 }
             }
-            Control::Subscribe { user, channel } => {
-                for slot in self.connections_of(app, &user) {
-                    let subscribe =
-                        Subscribe { channel: channel.clone(), start: Start::Live, presence: false, enter: None };
-                    self.subscribe(slot, Asker::Server, subscribe, now);
+            Control::Subscribe { target, channel } => {
+                for slot in self.targets(app, &target) {
+                    self.subscribe(slot, Asker::Server, Subscribe::live(channel.clone()), now);
                 }
             }
-            Control::Unsubscribe { user, channel } => {
-                for slot in self.connections_of(app, &user) {
+            Control::Emit { target, channel, event, payload } => {
+                let notice = Notice::Event { channel, event, payload, ack: None };
+                for slot in self.targets(app, &target) {
+                    self.notify(slot, &notice);
+                }
+            }
+            Control::Unsubscribe { target, channel } => {
+                for slot in self.targets(app, &target) {
                     let refusal = Refusal::new(ErrorCode::Forbidden, "unsubscribed by the application");
                     self.end_subscription(slot, &channel, refusal, now);
                 }
@@ -65,6 +63,30 @@ impl<T: Endpoint> Shard<T> {
         members.iter().filter(of_user).map(|member| self.slot(*member)).collect()
     }
 
+    /// Which of this worker's connections are meant, each once.
+    fn targets(&self, app: &AppId, target: &Target) -> Vec<Slot> {
+        match target {
+            Target::Connection(connection) => {
+                self.find(connection).filter(|slot| self.is_of(*slot, app)).into_iter().collect()
+            }
+            Target::User(user) => self.connections_of(app, user),
+            Target::Members { of, except, except_connections } => {
+                let mut members: Vec<u32> = of.iter().flat_map(|channel| self.members_of(app, channel)).collect();
+                members.sort_unstable();
+                members.dedup();
+                let mut left_out: Vec<u32> = except.iter().flat_map(|channel| self.members_of(app, channel)).collect();
+                left_out.extend(except_connections.iter().filter_map(|id| self.by_id.get(id)));
+                members.retain(|member| !left_out.contains(member));
+                members.into_iter().map(|member| self.slot(member)).collect()
+            }
+        }
+    }
+
+    fn members_of(&self, app: &AppId, channel: &ChannelName) -> Vec<u32> {
+        let index = self.by_name.get(&ChannelRef { app, channel });
+        index.map(|index| self.channels[*index as usize].members().collect()).unwrap_or_default()
+    }
+
     fn is_of(&self, slot: Slot, app: &AppId) -> bool {
         self.get(slot).is_some_and(|connection| connection.identity.app == *app)
     }
@@ -88,6 +110,10 @@ impl<T: Endpoint> Shard<T> {
             Query::Connection { connection } => {
                 let slot = self.find(connection).filter(|slot| self.is_of(*slot, app));
                 Answer::Connection(slot.and_then(|slot| self.survey(slot)))
+            }
+            Query::Connections { target } => {
+                let surveys = self.targets(app, target).into_iter().filter_map(|slot| self.survey(slot));
+                Answer::Connections(surveys.collect())
             }
             Query::Stats => {
                 let of_app = || self.channels.iter().filter(|(_, channel)| channel.key.app == *app);

@@ -97,7 +97,9 @@ impl<T: Endpoint> Shard<T> {
 
     /// What a new member asked for: to be present, and to see who is. In this order, so that it sees itself.
     pub(super) fn start_presence(&mut self, slot: Slot, key: &ChannelKey, subscribe: &Subscribe, now: Now) {
-        if !subscribe.presence && subscribe.enter.is_none() {
+        let more = subscribe.more.as_deref();
+        let if_kept = more.is_some_and(|more| more.presence_if_kept);
+        if !subscribe.presence && subscribe.enter.is_none() && !if_kept {
             return;
         }
         let Some(&index) = self.by_name.get(key) else {
@@ -110,15 +112,19 @@ impl<T: Endpoint> Shard<T> {
         if self.get_mut(slot).and_then(|connection| connection.subscription(index)).is_none() {
             return;
         }
-        if let Some(data) = &subscribe.enter {
+        if subscribe.enter.is_some() || if_kept {
             let connection = &self.connections[slot.index as usize];
-            let change = PresenceChange::Enter(entry(&connection.identity, Some(data.clone())));
+            let mut entry = entry(&connection.identity, subscribe.enter.clone());
+            if let Some(user) = more.and_then(|more| more.as_user.clone()) {
+                entry.user = Some(user);
+            }
+            let change = PresenceChange::Enter(entry);
             let changed = Changed { connection: connection.identity.connection.clone(), present: true };
             let done = self.hub.engine().presence(&key.app, &key.channel, change);
             let entered = key.clone();
             self.when(slot, done, |result| Outcome::PresenceChanged(None, entered, changed, result), now);
         }
-        if subscribe.presence {
+        if subscribe.presence || if_kept {
             if let Some(subscription) = self.get_mut(slot).and_then(|connection| connection.subscription(index)) {
                 subscription.watching = true;
                 self.channels[index as usize].watchers.push(Watcher { connection: slot.index, since: None });
@@ -265,5 +271,6 @@ fn entry(identity: &Identity, data: Option<RawJson>) -> PresenceEntry {
         user: identity.user.clone(),
         connection: identity.connection.clone(),
         data: data.or_else(info).unwrap_or_else(RawJson::empty_object),
+        revision: 0,
     }
 }

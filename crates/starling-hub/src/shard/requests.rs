@@ -1,8 +1,8 @@
 //! What clients ask for, and the outcomes that come later.
 
 use starling_core::{
-    ChannelName, Decision, Effects, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload, Pending,
-    PresenceSnapshot, Publish, Published, Refusal, Reply, Request, Start, Subscribe, Tag,
+    ChannelName, Decision, Effects, Emission, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload, Pending,
+    PresenceSnapshot, Publish, Published, RawJson, Refusal, Reply, Request, Subscribe, Tag,
 };
 use std::sync::atomic::Ordering;
 
@@ -60,6 +60,8 @@ pub(crate) struct Joined {
     pub subscribe: Subscribe,
     pub key: ChannelKey,
     pub response: Option<Payload>,
+    /// What the application has it enter presence with.
+    pub present: Option<RawJson>,
     pub result: Result<Option<HistoryPage>, NotJoined>,
 }
 
@@ -92,7 +94,17 @@ impl<T: Endpoint> Shard<T> {
             Request::Publish(publish) => self.publish(slot, tag, publish, now),
             Request::History { channel, range } => self.history(slot, tag, channel, range, now),
             Request::Presence { channel, action } => self.presence_request(slot, tag, channel, action, now),
-            Request::Event { channel, event, payload } => self.event(slot, tag, channel, &event, &payload, now),
+            Request::Event { channel, event, payload, fallback } => {
+                match self.ask_event(slot, channel.as_ref(), &event, &payload) {
+                    Some(decided) => self.when(slot, decided, |it| Outcome::EventDecided(tag, channel, it), now),
+                    None => self.unhandled(slot, tag, channel, fallback, now),
+                }
+            }
+            Request::Acknowledge { ack, payload } => {
+                if let (Some(application), Some(connection)) = (self.hub.application(), self.get(slot)) {
+                    application.acknowledged(&connection.identity.caller(), ack, payload);
+                }
+            }
             Request::Authenticate { .. } => {
                 let refusal = Refusal::new(ErrorCode::Internal, "authentication is not the hub's business");
                 self.refuse(slot, &tag, refusal, None);
@@ -159,6 +171,8 @@ impl<T: Endpoint> Shard<T> {
 
     fn publish(&mut self, slot: Slot, tag: Tag, publish: Publish, now: Now) {
         let verdict = match self.may_publish(slot, &publish.channel) {
+            Err(_) if publish.vouched && self.has_rule(slot, &publish.channel) => Verdict::Allowed,
+            Ok(_) if publish.vouched => Verdict::Allowed,
             Ok(verdict) => verdict,
             Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
         };
@@ -238,13 +252,28 @@ impl<T: Endpoint> Shard<T> {
         self.when(slot, page, answered, now);
     }
 
-    fn event(&mut self, slot: Slot, tag: Tag, channel: Option<ChannelName>, event: &str, payload: &Payload, now: Now) {
-        let decided = self.hub.application.clone().and_then(|application| {
-            let caller = self.connections[slot.index as usize].identity.caller();
-            application.event(&caller, channel.as_ref(), event, payload)
-        });
-        match decided {
-            Some(decided) => self.when(slot, decided, |result| Outcome::EventDecided(tag, channel, result), now),
+    /// What the application says of an event; none when it does not handle it.
+    fn ask_event(
+        &self,
+        slot: Slot,
+        channel: Option<&ChannelName>,
+        event: &str,
+        payload: &Payload,
+    ) -> Option<Pending<Result<Decision, Refusal>>> {
+        let application = self.hub.application()?;
+        application.event(&self.get(slot)?.identity.caller(), channel, event, payload)
+    }
+
+    fn unhandled(
+        &mut self,
+        slot: Slot,
+        tag: Tag,
+        channel: Option<ChannelName>,
+        fallback: Option<Box<Publish>>,
+        now: Now,
+    ) {
+        match fallback {
+            Some(publish) => self.publish(slot, tag, *publish, now),
             None => {
                 let refusal = Refusal::new(ErrorCode::UnknownType, "nobody handles this event");
                 self.refuse(slot, &tag, refusal, channel);
@@ -257,12 +286,14 @@ impl<T: Endpoint> Shard<T> {
         for publish in effects.publish {
             self.publish_for(slot, publish, now);
         }
+        for Emission { channel, event, payload, ack } in effects.emit {
+            self.notify(slot, &Notice::Event { channel, event, payload, ack });
+        }
         for channel in effects.leave {
             self.end_subscription(slot, &channel, Refusal::new(ErrorCode::Forbidden, "ended by the application"), now);
         }
         for channel in effects.join {
-            let subscribe = Subscribe { channel, start: Start::Live, presence: false, enter: None };
-            self.subscribe(slot, Asker::Server, subscribe, now);
+            self.subscribe(slot, Asker::Server, Subscribe::live(channel), now);
         }
     }
 

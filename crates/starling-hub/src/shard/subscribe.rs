@@ -45,7 +45,13 @@ impl<T: Endpoint> Shard<T> {
                 format!("a connection has at most {limit} subscriptions"),
             ));
         }
-        let verdict = self.may_subscribe(slot, &subscribe.channel)?;
+        let is_vouched_for = subscribe.more.as_ref().is_some_and(|more| more.vouched);
+        let verdict = match self.may_subscribe(slot, &subscribe.channel) {
+            // A user's channel and one without a rule stay closed to everyone.
+            Err(_) if is_vouched_for && self.has_rule(slot, &subscribe.channel) => super::access::Verdict::Allowed,
+            Ok(_) if is_vouched_for => super::access::Verdict::Allowed,
+            verdict => verdict?,
+        };
         if subscribe.presence || subscribe.enter.is_some() {
             let app = &connection.identity.app;
             let rule = self.settings.rule(app, &subscribe.channel);
@@ -94,8 +100,9 @@ impl<T: Endpoint> Shard<T> {
         channel.joining += 1;
         channel.vacant_since = None;
         let result = self.prepare(index, &subscribe.start, now);
+        let (response, present) = (decision.reply, decision.present);
         let joined =
-            move |result| Outcome::Joined(Box::new(Joined { asker, subscribe, key, response: decision.reply, result }));
+            move |result| Outcome::Joined(Box::new(Joined { asker, subscribe, key, response, present, result }));
         self.when(slot, result, joined, now);
         self.apply(slot, decision.effects, now);
     }
@@ -172,6 +179,7 @@ impl<T: Endpoint> Shard<T> {
             None => {}
         }
         let head = page.as_ref().map(|page| page.head.clone());
+        let follows = start.as_ref().zip(head.as_ref()).is_some_and(|(start, head)| start.offset < head.offset);
         // The answer goes first: what was missed follows it.
         match &joined.asker {
             Asker::Client(tag) => {
@@ -180,6 +188,7 @@ impl<T: Endpoint> Shard<T> {
                     position: head,
                     recovered,
                     response: joined.response,
+                    follows,
                 };
                 self.answer(slot, tag, reply);
             }
@@ -196,7 +205,11 @@ impl<T: Endpoint> Shard<T> {
             }
             _ => self.go_live(slot.index, index),
         }
-        self.start_presence(slot, &joined.key, &joined.subscribe, now);
+        let mut subscribe = joined.subscribe;
+        if joined.present.is_some() {
+            subscribe.enter = joined.present;
+        }
+        self.start_presence(slot, &joined.key, &subscribe, now);
     }
 
     fn begin_catching(&mut self, connection: u32, index: u32, position: Position) {

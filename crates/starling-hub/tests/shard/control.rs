@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use starling_core::{Answer, ConnectionId, Control, Occupancy, Query, UserId};
+use starling_core::{Answer, ConnectionId, Control, Occupancy, Query, Target, UserId};
 use starling_hub::Grants;
 
 use crate::rig::*;
@@ -21,7 +21,7 @@ fn disconnecting_a_user_closes_all_its_connections() {
     let mut rig = Rig::new(Setup { workers: 2, ..Setup::default() });
     let (one, two) = (rig.connect(0, Some("ann"), None), rig.connect(1, Some("ann"), None));
     let (bob, nobody) = (rig.user("bob"), rig.anonymous());
-    order(&mut rig, Control::DisconnectUser { user: ann() });
+    order(&mut rig, Control::Disconnect { target: Target::User(ann()) });
     for client in [one, two] {
         assert_eq!(rig.seen(client), ["error FORBIDDEN", "close forbidden"]);
         assert!(rig.clients[client.0].gone);
@@ -37,7 +37,7 @@ fn disconnecting_one_connection() {
     let (one, two) = (rig.user("ann"), rig.user("ann"));
     let connection = ConnectionId::from("c1");
     let other = starling_core::AppId::from("2");
-    let control = Control::DisconnectConnection { connection };
+    let control = Control::Disconnect { target: Target::Connection(connection) };
     let _ = rig.hub.engine().control(&other, control.clone());
     rig.settle();
     assert_eq!(rig.seen(one), [""; 0], "another app's order");
@@ -69,13 +69,13 @@ fn subscribing_and_unsubscribing_a_user() {
     rig.does(two, subscribe("room"));
     rig.seen(two);
     let channel = name("room");
-    order(&mut rig, Control::Subscribe { user: ann(), channel: channel.clone() });
+    order(&mut rig, Control::Subscribe { target: Target::User(ann()), channel: channel.clone() });
     rig.say("room", "hello");
     rig.settle();
     assert_eq!(rig.seen(one), ["subscribed room a:0", "room a:1 hello"]);
     assert_eq!(rig.seen(two), ["room a:1 hello"], "it was a member already");
     assert_eq!(rig.seen(bob), [""; 0]);
-    order(&mut rig, Control::Unsubscribe { user: ann(), channel });
+    order(&mut rig, Control::Unsubscribe { target: Target::User(ann()), channel });
     rig.say("room", "nobody there");
     rig.settle();
     for client in [one, two] {
@@ -88,8 +88,8 @@ fn a_guest_in_a_users_channel_is_not_the_user() {
     let mut rig = Rig::ruled([open("*")]);
     let (ann_client, bob) = (rig.user("ann"), rig.user("bob"));
     let channel = name("#user:ann");
-    order(&mut rig, Control::Subscribe { user: "bob".into(), channel });
-    order(&mut rig, Control::DisconnectUser { user: ann() });
+    order(&mut rig, Control::Subscribe { target: Target::User("bob".into()), channel });
+    order(&mut rig, Control::Disconnect { target: Target::User(ann()) });
     assert!(rig.clients[ann_client.0].gone);
     assert!(!rig.clients[bob.0].gone);
 }

@@ -494,12 +494,12 @@ pub fn recover_from(channel: &str, epoch: Epoch, offset: u64) -> Request {
 }
 
 fn start(channel: &str, start: Start) -> Request {
-    Request::Subscribe(Subscribe { channel: name(channel), start, presence: false, enter: None })
+    Request::Subscribe(Subscribe { start, ..Subscribe::live(name(channel)) })
 }
 
 /// Subscribes with presence events, and enters with `data` if there is any.
 pub fn attend(channel: &str, data: Option<&str>) -> Request {
-    Request::Subscribe(Subscribe { channel: name(channel), start: Start::Live, presence: true, enter: data.map(json) })
+    Request::Subscribe(Subscribe { presence: true, enter: data.map(json), ..Subscribe::live(name(channel)) })
 }
 
 pub fn json(text: &str) -> RawJson {
@@ -518,6 +518,7 @@ pub fn says(channel: &str, text: &str) -> Publish {
         message_id: None,
         key: None,
         echo: true,
+        vouched: false,
     }
 }
 
@@ -558,6 +559,7 @@ pub fn entered(connection: &str) -> PresenceChange {
         user: None,
         connection: ConnectionId::from(connection),
         data: RawJson::empty_object(),
+        revision: 0,
     })
 }
 

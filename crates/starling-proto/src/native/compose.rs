@@ -125,14 +125,19 @@ pub(super) fn reply(w: &mut dyn Writer, id: &[u8], reply: &Reply) {
             return authenticated(w, id, user.as_ref(), connection, *expires_at);
         }
         Reply::Refused { refusal, channel } => return error(w, id, refusal, channel.as_ref()),
-        Reply::Subscribed { channel, position, recovered, response: _ } => {
-            let optional = 2 * usize::from(position.is_some()) + usize::from(recovered.is_some());
+        Reply::Subscribed { channel, position, recovered, response, follows: _ } => {
+            let optional = 2 * usize::from(position.is_some())
+                + usize::from(recovered.is_some())
+                + usize::from(response.is_some());
             begin(w, "ack", id, 1 + optional);
             text(w, "channel", channel.as_str());
             place(w, position.as_ref());
             if let Some(recovered) = recovered {
                 w.name("recovered");
                 w.boolean(*recovered);
+            }
+            if let Some(response) = response {
+                w.payload(response);
             }
         }
         Reply::Unsubscribed { channel } => {
@@ -190,6 +195,17 @@ pub(super) fn notice(w: &mut dyn Writer, notice: &Notice) {
             begin(w, "presence_state", &[], 2);
             text(w, "channel", channel.as_str());
             entries(w, "members", members);
+        }
+        Notice::Event { channel, event, payload, ack } => {
+            begin(w, "event", &[], 2 + usize::from(channel.is_some()) + usize::from(ack.is_some()));
+            if let Some(channel) = channel {
+                text(w, "channel", channel.as_str());
+            }
+            text(w, "event", event);
+            w.payload(payload);
+            if let Some(ack) = ack {
+                number(w, "ack", *ack);
+            }
         }
         Notice::Drain { reconnect_in } => {
             begin(w, "drain", &[], 1);

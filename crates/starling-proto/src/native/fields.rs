@@ -83,6 +83,7 @@ macro_rules! names {
 }
 
 names! {
+    Ack = "ack",
     Action = "action",
     After = "after",
     Before = "before",

@@ -76,6 +76,11 @@ fn command<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Command, Refusal> {
             channel: given(fields, Name::Channel).map(|_| channel(fields)).transpose()?,
             event: event(fields)?.ok_or_else(|| missing(Name::Event))?.into(),
             payload: payload(fields)?,
+            fallback: None,
+        },
+        "ack" => Request::Acknowledge {
+            ack: whole(fields, Name::Ack)?.ok_or_else(|| missing(Name::Ack))?,
+            payload: payload(fields)?,
         },
         "presence" => Request::Presence { channel: channel(fields)?, action: presence_action(fields)? },
         "history" => Request::History { channel: channel(fields)?, range: history_range(fields)? },
@@ -93,6 +98,7 @@ fn publish<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Publish, Refusal> {
         key: name(fields, Name::Key, 0)?.map(Arc::from),
         echo: flag(fields, Name::Echo)?.unwrap_or(true),
         payload: payload(fields)?,
+        vouched: false,
     })
 }
 
@@ -107,7 +113,7 @@ fn subscribe<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Subscribe, Refusal>
         (None, Some(count)) => Start::Rewind(count),
     };
     let presence = flag(fields, Name::Presence)?.unwrap_or(false);
-    Ok(Subscribe { channel, start, presence, enter: data(fields)? })
+    Ok(Subscribe { channel, start, presence, enter: data(fields)?, more: None })
 }
 
 fn recover<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Option<Position>, Refusal> {

@@ -16,11 +16,11 @@ fn messages_are_understood() {
         (r#"{"type":"auth","token":null}"#, "Authenticate { token: None }"),
         (
             r#"{"type":"subscribe","channel":"room:1"}"#,
-            r#"Subscribe(Subscribe { channel: "room:1", start: Live, presence: false, enter: None })"#,
+            r#"Subscribe(Subscribe { channel: "room:1", start: Live, presence: false, enter: None, more: None })"#,
         ),
         (
             r#"{"type":"subscribe","channel":"a","recover":{"epoch":"e","offset":18446744073709551615}}"#,
-            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 18446744073709551615 }), presence: false, enter: None })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 18446744073709551615 }), presence: false, enter: None, more: None })"#,
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":4294967295,"presence":true,"data":{"b":1,"a":1.10}}"#,
@@ -28,28 +28,28 @@ fn messages_are_understood() {
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":0,"recover":null,"data":null,"presence":null}"#,
-            r#"Subscribe(Subscribe { channel: "a", start: Live, presence: false, enter: None })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Live, presence: false, enter: None, more: None })"#,
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":5,"recover":{"epoch":"e","offset":0}}"#,
-            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 0 }), presence: false, enter: None })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 0 }), presence: false, enter: None, more: None })"#,
         ),
         (r##"{"type":"unsubscribe","channel":"#user:7"}"##, r##"Unsubscribe { channel: "#user:7" }"##),
         (
             r#"{"type":"publish","channel":"a","payload":null}"#,
-            r#"Publish(Publish { channel: "a", event: "message", payload: Json(null), message_id: None, key: None, echo: true })"#,
+            r#"Publish(Publish { channel: "a", event: "message", payload: Json(null), message_id: None, key: None, echo: true, vouched: false })"#,
         ),
         (
             r#"{"type":"publish","channel":"a","event":"e","payload":[1, 2],"messageId":"m","key":"","echo":false}"#,
-            r#"Publish(Publish { channel: "a", event: "e", payload: Json([1, 2]), message_id: Some("m"), key: Some(""), echo: false })"#,
+            r#"Publish(Publish { channel: "a", event: "e", payload: Json([1, 2]), message_id: Some("m"), key: Some(""), echo: false, vouched: false })"#,
         ),
         (
             r#"{"type":"publish","channel":"a","payload":"AAH/","encoding":"base64"}"#,
-            r#"Publish(Publish { channel: "a", event: "message", payload: Binary(b"\0\x01\xff"), message_id: None, key: None, echo: true })"#,
+            r#"Publish(Publish { channel: "a", event: "message", payload: Binary(b"\0\x01\xff"), message_id: None, key: None, echo: true, vouched: false })"#,
         ),
         (
             r#"{"type":"publish","channel":"a","payload":"AA","encoding":"base64"}"#,
-            r#"Publish(Publish { channel: "a", event: "message", payload: Binary(b"\0"), message_id: None, key: None, echo: true })"#,
+            r#"Publish(Publish { channel: "a", event: "message", payload: Binary(b"\0"), message_id: None, key: None, echo: true, vouched: false })"#,
         ),
         (
             r#"{"type":"history","channel":"a"}"#,

@@ -27,7 +27,7 @@ fn messages_are_understood() {
         (b"\xde\x00\x02\xd9\x04type\xda\x00\x04ping\xa1x\x91\x91\x91\xc0", "Ping"),
         (
             b"\x83\xa4type\xa9subscribe\xa7channel\xa1a\xa7recover\x82\xa5epoch\xa1e\xa6offset\xd0\x05",
-            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 5 }), presence: false, enter: None })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 5 }), presence: false, enter: None, more: None })"#,
         ),
         (
             b"\x84\xa4type\xa9subscribe\xa7channel\xa1a\xa8presence\xc3\xa4data\x81\xa1x\xff",

@@ -53,8 +53,8 @@ fn notify(notice: &Notice) -> String {
 fn members() -> Vec<PresenceEntry> {
     let data = RawJson::parse(r#"{"b":1.10,"a":[]}"#).unwrap();
     vec![
-        PresenceEntry { user: user("7"), connection: connection(), data },
-        PresenceEntry { user: None, connection: "c2".into(), data: RawJson::empty_object() },
+        PresenceEntry { user: user("7"), connection: connection(), data, revision: 3 },
+        PresenceEntry { user: None, connection: "c2".into(), data: RawJson::empty_object(), revision: 4 },
     ]
 }
 
@@ -74,7 +74,13 @@ fn answers() {
             r#"{"type":"auth_ack","id":7,"userId":null,"connectionId":"c1"}"#.into(),
         ),
         (
-            Reply::Subscribed { channel: channel("a"), position: None, recovered: None, response: None },
+            Reply::Subscribed {
+                channel: channel("a"),
+                position: None,
+                recovered: None,
+                response: None,
+                follows: false,
+            },
             r#"{"type":"ack","id":7,"channel":"a"}"#.into(),
         ),
         (
@@ -166,7 +172,13 @@ fn notices() {
 }
 
 fn shared(outgoing: &Outgoing<'_>) -> String {
-    both(encode(voices::NATIVE_JSON, outgoing), encode(voices::NATIVE_MSGPACK, outgoing))
+    let one = |form| {
+        let mut packets = Vec::new();
+        encode(form, outgoing, &mut packets);
+        assert_eq!(packets.len(), 1);
+        packets.remove(0)
+    };
+    both(one(voices::NATIVE_JSON), one(voices::NATIVE_MSGPACK))
 }
 
 #[test]
@@ -200,7 +212,7 @@ fn messages() {
 
 #[test]
 fn presence_differences() {
-    let diff = PresenceDiff { joins: members(), leaves: vec![] };
+    let diff = PresenceDiff { joins: members(), ..PresenceDiff::default() };
     assert_eq!(
         shared(&Outgoing::PresenceDiff(&channel("a"), &diff)),
         format!(r#"{{"type":"presence_diff","channel":"a","joins":{MEMBERS},"leaves":[]}}"#)

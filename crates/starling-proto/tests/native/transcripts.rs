@@ -61,6 +61,7 @@ fn subscribed() -> Reply {
         position: Some(position("e", 2)),
         recovered: None,
         response: None,
+        follows: false,
     }
 }
 
@@ -81,7 +82,9 @@ fn a_conversation_with_ids() {
     assert_eq!(talk.hears_text(r#"{"type":"ping","id":"p\u0031"}"#), [r#"send {"type":"pong","id":"p\u0031"}"#]);
     assert_eq!(
         talk.hears_text(r#"{"id":1.50,"type":"subscribe","channel":"a"}"#),
-        [r#"request 1.50 Subscribe(Subscribe { channel: "a", start: Live, presence: false, enter: None })"#]
+        [
+            r#"request 1.50 Subscribe(Subscribe { channel: "a", start: Live, presence: false, enter: None, more: None })"#
+        ]
     );
     assert_eq!(
         talk.answers("1.50", subscribed()),

@@ -1,7 +1,7 @@
 //! Looking at one connection, and ending it, on whichever node it is.
 
 use serde::Serialize;
-use starling_core::{Control, Refusal, Survey};
+use starling_core::{Control, Refusal, Survey, Target};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, ErrorObject, Failure, done, json};
@@ -64,7 +64,7 @@ pub(super) async fn get_connection(call: Call) -> Answer {
 )]
 pub(super) async fn disconnect_connection(call: Call) -> Answer {
     let connection = find(&call).await?.connection;
-    let control = Control::DisconnectConnection { connection };
+    let control = Control::Disconnect { target: Target::Connection(connection) };
     call.shared.hub.engine().control(&call.app, control).wait().await.map_err(Refusal::from)?;
     done()
 }

@@ -135,6 +135,7 @@ impl Draft {
             message_id: self.message_id.clone(),
             key: self.key.clone(),
             echo: true,
+            vouched: false,
         }
     }
 }

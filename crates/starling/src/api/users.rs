@@ -1,7 +1,7 @@
 //! Acting on all connections of a user, on every node.
 
 use serde::Deserialize;
-use starling_core::{ChannelName, Control, ErrorCode, Query, Refusal};
+use starling_core::{ChannelName, Control, ErrorCode, Query, Refusal, Target};
 use utoipa::ToSchema;
 
 use super::answer::{Answer, Failure, done};
@@ -23,7 +23,7 @@ const END_OF_TIME: u64 = 253_402_300_799;
 )]
 pub(super) async fn disconnect_user(call: Call) -> Answer {
     let user = call.names.user()?;
-    control(call, Control::DisconnectUser { user }).await
+    control(call, Control::Disconnect { target: Target::User(user) }).await
 }
 
 /// From when on tokens are good again.
@@ -87,7 +87,7 @@ pub(super) async fn subscribe_user(call: Call) -> Answer {
     if call.shared.hub.rule(&call.app, &channel).is_none() {
         return Err(Refusal::new(ErrorCode::Forbidden, "no channel rule allows this channel").into());
     }
-    control(call, Control::Subscribe { user, channel }).await
+    control(call, Control::Subscribe { target: Target::User(user), channel }).await
 }
 
 /// Unsubscribe a user's connections
@@ -101,7 +101,7 @@ pub(super) async fn subscribe_user(call: Call) -> Answer {
 )]
 pub(super) async fn unsubscribe_user(call: Call) -> Answer {
     let (user, channel) = (call.names.user()?, channel(&call)?);
-    control(call, Control::Unsubscribe { user, channel }).await
+    control(call, Control::Unsubscribe { target: Target::User(user), channel }).await
 }
 
 /// The channel that the body names. User channels belong to their users and can be neither given nor taken.

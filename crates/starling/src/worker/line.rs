@@ -2,11 +2,14 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 
+use bytes::Bytes;
 use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
 use starling_hub::{Endpoint, Outbox};
+use starling_proto::session::Beat;
 use starling_proto::websocket::{self, Decoder, Opcode};
 use starling_proto::{Action, Opened, OwnedPacket, Packet, Session};
 
+use super::encoder::{Framing, frame};
 use super::socket::Socket;
 use crate::gate::Permit;
 
@@ -39,6 +42,8 @@ pub(crate) struct Line {
     pub scheduled: u32,
     /// When something was last heard, in ticks.
     pub heard: u32,
+    /// When the last heartbeat was sent, in ticks.
+    pub beaten: u32,
     /// When the connection must be authenticated, or closed, in ticks; 0: not bound to.
     pub deadline: u32,
     /// When it is cut off because its close took too long, in ticks; 0: it is not closing.
@@ -85,6 +90,7 @@ impl Line {
             unread: Vec::new(),
             scheduled: 0,
             heard: new.now,
+            beaten: new.now,
             deadline: 0,
             close_by: 0,
             expires_at: 0,
@@ -105,7 +111,7 @@ impl Line {
     pub fn open(&mut self, opened: &Opened, out: &mut Outbox) {
         let mut actions = Vec::new();
         self.session.open(opened, &mut actions);
-        write(actions, out);
+        self.write_all(actions, out);
     }
 
     /// Gives what waits to the socket, until it is full or nothing waits.
@@ -139,10 +145,40 @@ impl Line {
         self.session.receive(packet, actions);
     }
 
+    /// A packet as this transport carries it.
+    pub fn frame(&self, packet: &OwnedPacket) -> Bytes {
+        frame(Framing::of(self.form), packet)
+    }
+
+    /// Writes what a session answers or tells. Requests come only from what it receives.
+    fn write_all(&self, actions: Vec<Action>, out: &mut Outbox) {
+        for action in actions {
+            match action {
+                Action::Send(packet) => out.push(self.frame(&packet)),
+                Action::Request(..) | Action::Close(_) => {
+                    unreachable!("a session asks and closes only when it receives")
+                }
+            }
+        }
+    }
+
+    pub fn beat(&self) -> Beat {
+        self.session.beat()
+    }
+
+    pub fn heartbeat(&mut self, out: &mut Outbox) {
+        if self.session.beat() == Beat::Transport {
+            return out.push(websocket::frame(Opcode::Ping, &[]));
+        }
+        let mut actions = Vec::new();
+        self.session.heartbeat(&mut actions);
+        self.write_all(actions, out);
+    }
+
     pub fn refuse(&mut self, packet: Packet<'_>, refusal: &Refusal, out: &mut Outbox) {
         let mut actions = Vec::new();
         self.session.refuse(packet, refusal, &mut actions);
-        write(actions, out);
+        self.write_all(actions, out);
     }
 }
 
@@ -154,13 +190,13 @@ impl Endpoint for Line {
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Outbox) {
         let mut actions = Vec::new();
         self.session.answer(tag, reply, &mut actions);
-        write(actions, out);
+        self.write_all(actions, out);
     }
 
     fn notify(&mut self, notice: &Notice, out: &mut Outbox) {
         let mut actions = Vec::new();
         self.session.notify(notice, &mut actions);
-        write(actions, out);
+        self.write_all(actions, out);
     }
 
     fn write(&mut self, out: &mut Outbox) -> bool {
@@ -171,29 +207,12 @@ impl Endpoint for Line {
 
     fn close(&mut self, reason: CloseReason, out: &mut Outbox) {
         if matches!(self.state, State::AwaitAuth | State::Open) {
+            let mut actions = Vec::new();
+            self.session.farewell(reason, &mut actions);
+            self.write_all(actions, out);
             let closing = self.session.closing(reason);
             out.push(websocket::close_frame(closing.code, &closing.text));
             self.state = State::Closing;
-        }
-    }
-}
-
-/// Frames a packet for this transport.
-pub(crate) fn frame(packet: &OwnedPacket) -> bytes::Bytes {
-    match packet {
-        OwnedPacket::Text(text) => websocket::frame(Opcode::Text, text),
-        OwnedPacket::Binary(bytes) => websocket::frame(Opcode::Binary, bytes),
-    }
-}
-
-/// Writes what a session answers or tells. Requests and closes come only from what it receives.
-fn write(actions: Vec<Action>, out: &mut Outbox) {
-    for action in actions {
-        match action {
-            Action::Send(packet) => out.push(frame(&packet)),
-            Action::Request(..) | Action::Close(_) => {
-                unreachable!("a session asks and closes only when it receives")
-            }
         }
     }
 }

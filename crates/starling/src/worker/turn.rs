@@ -17,7 +17,7 @@ use starling_hub::{Now, Shard, Slot};
 use starling_proto::websocket::{Decoder, Inflater, Role};
 use starling_proto::{Action, Opened};
 
-use super::encoder::{WireEncoder, deflated};
+use super::encoder::{Framing, WireEncoder};
 use super::line::{Line, NewLine, State};
 use super::wheel::{TICK_MS, Wheel};
 use super::{Newcomer, Order, Socket, WAKER, WorkerHandle};
@@ -221,7 +221,7 @@ impl Worker {
     fn accept(&mut self, newcomer: Newcomer) {
         let Newcomer { stream, tls, read_ahead, session, deflate, identity, expires_at, admitted, effects, permit } =
             newcomer;
-        let form = deflated(session.form(), deflate);
+        let form = Framing::of_websocket(deflate).form(session.form());
         let stream = mio::net::TcpStream::from_std(stream);
         let socket = match tls {
             Some(tls) => Socket::tls(stream, tls),

@@ -8,7 +8,6 @@ use starling_hub::Slot;
 use starling_proto::websocket::{self, CloseCode, Decoder, Event, Opcode, PeerError, Role};
 use starling_proto::{Action, Packet};
 
-use super::super::line::frame;
 use super::{State, Worker, tick};
 
 /// Reads from one socket in one turn; a client that sends more waits for the next.
@@ -145,7 +144,7 @@ impl Worker {
             match action {
                 Action::Send(packet) => {
                     if let Some(connection) = self.shard.get_mut(slot) {
-                        connection.outbox.push(frame(&packet));
+                        connection.outbox.push(connection.endpoint.frame(&packet));
                         self.shard.touch_connection(slot);
                     }
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use starling_core::{CloseReason, ErrorCode, Notice, Refusal};
 use starling_hub::Slot;
-use starling_proto::websocket::{self, Opcode};
+use starling_proto::session::Beat;
 
 use super::{State, Worker, tick, ticks};
 
@@ -57,9 +57,16 @@ impl Worker {
             // Nobody listens: a close frame is not worth waiting for.
             return self.remove(slot, CloseReason::HeartbeatTimeout);
         }
-        if silence >= interval && !line.pinged {
+        let is_due = match line.beat() {
+            Beat::Transport | Beat::Silence => silence >= interval && !line.pinged,
+            Beat::Regular => now - line.beaten >= interval,
+            Beat::Client => false,
+        };
+        if is_due {
             line.pinged = true;
-            connection.outbox.push(websocket::frame(Opcode::Ping, &[]));
+            line.beaten = now;
+            let starling_hub::Connection { endpoint, outbox, .. } = connection;
+            endpoint.heartbeat(outbox);
             self.shard.touch_connection(slot);
         }
     }
@@ -79,7 +86,11 @@ impl Worker {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let is_closing = connection.closing().is_some();
         let line = &mut connection.endpoint;
-        let mut next = line.heard + if line.pinged { interval + timeout } else { interval };
+        let mut next = match line.beat() {
+            Beat::Transport | Beat::Silence if !line.pinged => line.heard + interval,
+            Beat::Transport | Beat::Silence | Beat::Client => line.heard + interval + timeout,
+            Beat::Regular => (line.beaten + interval).min(line.heard + interval + timeout),
+        };
         if is_closing {
             if line.close_by == 0 {
                 line.close_by = now + ticks(CLOSE_TIMEOUT);
