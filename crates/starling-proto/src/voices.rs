@@ -29,7 +29,7 @@ pub struct Voice {
 }
 
 /// All voices, in the order of their forms.
-pub static VOICES: [Voice; 2] = [
+pub static VOICES: &[Voice] = &[
     Voice {
         name: "native-json",
         protocol: native::PROTOCOL,
@@ -51,7 +51,7 @@ pub static VOICES: [Voice; 2] = [
 /// # Panics
 /// When `form` is none of the constants of this module.
 pub fn voice_of(form: Form) -> &'static Voice {
-    &VOICES[usize::from(form.0)]
+    VOICES.iter().find(|voice| voice.form == form).expect("every form is one of this module's constants")
 }
 
 /// Writes what members of a channel get alike, once for all connections of this form.
@@ -67,9 +67,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_form_is_its_place_in_the_list() {
-        for (index, voice) in VOICES.iter().enumerate() {
-            assert_eq!(usize::from(voice.form.0), index, "{}", voice.name);
+    fn forms_and_names_are_unique_and_in_order() {
+        for pair in VOICES.windows(2) {
+            assert!(pair[0].form < pair[1].form, "{}", pair[1].name);
+        }
+        for voice in VOICES {
+            assert!(voice.form.0 < 16, "{}: the upper bits belong to the transport", voice.name);
             assert_eq!(voice_of(voice.form).name, voice.name);
         }
     }

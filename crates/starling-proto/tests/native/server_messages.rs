@@ -89,8 +89,9 @@ fn answers() {
                 position: Some(position("e", 3)),
                 recovered: Some(false),
                 response: Some(json_payload("1")),
+                follows: true,
             },
-            r#"{"type":"ack","id":7,"channel":"a","epoch":"e","offset":3,"recovered":false}"#.into(),
+            r#"{"type":"ack","id":7,"channel":"a","epoch":"e","offset":3,"recovered":false,"payload":1}"#.into(),
         ),
         (Reply::Unsubscribed { channel: channel("a") }, r#"{"type":"ack","id":7,"channel":"a"}"#.into()),
         (
