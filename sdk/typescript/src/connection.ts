@@ -68,8 +68,9 @@ export class Connection {
   #ladder: Ladder;
   #renewal: Renewal;
   #line: Line | undefined;
-  /** A better transport that is tried beside the line. */
+  /** A better transport that is tried beside the line, and its rung. */
   #probe: Line | undefined;
+  #probeRung = 0;
   #retry: Alarm;
   #stable: Alarm;
   #upgrade: Alarm;
@@ -80,6 +81,7 @@ export class Connection {
   /** When the server wants to see us again after a restart (Unix milliseconds). */
   #drainedUntil: number | undefined;
   #isOffline = false;
+  #isStable = false;
 
   constructor(settings: Settings, tokens: Tokens, events: ConnectionEvents) {
     const { environment } = settings;
@@ -110,7 +112,9 @@ export class Connection {
     this.#attempt();
   }
 
+  /** Ends everything; `connect` starts anew. */
   close(): void {
+    if (this.status.state === "closed") return;
     this.#end({ state: "closed" }, new StarlingError("CLOSED", "the client was closed"));
   }
 
@@ -138,9 +142,12 @@ export class Connection {
   #opened(welcome: Welcome): void {
     const { stableAfter } = this.#settings;
     this.#refusals = 0;
+    this.#isStable = false;
     this.#stable.set(stableAfter, () => {
+      this.#isStable = true;
       this.#backoff.reset();
       this.#ladder.stable();
+      if (this.#ladder.rung === 0) this.#upgradeDelay = this.#settings.upgradeAfter;
     });
     this.#renewal.schedule(welcome.expiresAt, this.#line?.token);
     this.#scheduleUpgrade();
@@ -174,7 +181,7 @@ export class Connection {
 
   #lost({ error, closeCode }: Loss): void {
     const wasOpen = this.status.state === "connected";
-    const wasStable = !this.#settle();
+    this.#settle();
     this.#line = undefined;
     if (wasOpen) this.#events.detached(error);
     if (isRefusal(error) && !this.#mayRefresh(error, wasOpen)) return this.#end({ state: "failed", error }, error);
@@ -184,7 +191,7 @@ export class Connection {
     if (error.code === "RATE_LIMITED") this.#backoff.skip(PENALTY_ATTEMPTS);
     if (!wasOpen && error.code !== "TOKEN_SOURCE") this.#ladder.failed("opening");
     // A close frame with a code of its own came from a server: no proxy cut the connection.
-    else if (!wasStable && error.code === "CONNECTION_LOST") this.#ladder.failed("cut");
+    else if (!this.#isStable && error.code === "CONNECTION_LOST") this.#ladder.failed("cut");
     this.#wait(error, this.#isOffline ? this.#backoff.cap : this.#backoff.next());
   }
 
@@ -224,6 +231,7 @@ export class Connection {
 
   /** Opens a better transport beside the present one, and moves when it has lasted: a proxy may cut it soon after. */
   #tryBetter(rung: number): void {
+    this.#probeRung = rung;
     this.#probe = this.#newLine(rung, {
       opened: () => this.#upgrade.set(this.#settings.stableAfter, () => this.#adoptProbe()),
       receive: () => {},
@@ -232,10 +240,7 @@ export class Connection {
         this.#scheduleUpgrade();
       },
     });
-    this.#probeRung = rung;
   }
-
-  #probeRung = 0;
 
   /** Moves to the transport that was tried. From now on its messages are ours, and its end is the connection's. */
   #adoptProbe(): void {

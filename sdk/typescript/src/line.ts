@@ -22,7 +22,8 @@ export class Line {
   /** The token that it was opened with. */
   token: string | undefined;
   #settings: Settings;
-  #events: LineEvents;
+  /** Its owner; another one may take it over. */
+  events: LineEvents;
   #link: Link | undefined;
   #alarm: Alarm;
   #heartbeat: Heartbeat;
@@ -31,7 +32,7 @@ export class Line {
   constructor(settings: Settings, transport: Transport, tokens: Tokens, events: LineEvents) {
     this.#settings = settings;
     this.transport = transport;
-    this.#events = events;
+    this.events = events;
     const { environment, heartbeat, connectTimeout } = settings;
     this.#alarm = new Alarm(environment);
     this.#heartbeat = new Heartbeat(
@@ -82,9 +83,9 @@ export class Line {
           this.welcome = welcome;
           this.#alarm.clear();
           this.#heartbeat.start(this.#link?.needsPings ?? true);
-          this.#events.opened(this, welcome);
+          this.events.opened(this, welcome);
         },
-        receive: (message) => this.#events.receive(this, message),
+        receive: (message) => this.events.receive(this, message),
         heard: () => this.#heartbeat.heard(),
         lost: (loss) => this.#lost(loss),
       },
@@ -94,6 +95,6 @@ export class Line {
   #lost(loss: Loss): void {
     if (this.#done) return;
     this.close();
-    this.#events.lost(this, loss);
+    this.events.lost(this, loss);
   }
 }

@@ -176,7 +176,7 @@ fn each_app(
 /// Numbers by form, added up for each protocol.
 fn by_protocol(of: impl Fn(Form) -> u64) -> BTreeMap<&'static str, u64> {
     let mut sums = BTreeMap::new();
-    for voice in &VOICES {
+    for voice in VOICES {
         let sum: &mut u64 = sums.entry(voice.protocol.0).or_default();
         *sum += forms_of(voice.form).into_iter().map(&of).sum::<u64>();
     }
