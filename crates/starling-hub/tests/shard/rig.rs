@@ -84,7 +84,7 @@ impl Endpoint for Lines {
 
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Outbox) {
         let text = match reply {
-            Reply::Subscribed { channel, position, recovered, response } => {
+            Reply::Subscribed { channel, position, recovered, response, follows: _ } => {
                 let recovered = match recovered {
                     None => "",
                     Some(true) => " recovered",
@@ -116,6 +116,7 @@ impl Endpoint for Lines {
 
     fn notify(&mut self, notice: &Notice, out: &mut Outbox) {
         let text = match notice {
+            Notice::Event { event, payload, .. } => format!("event {event} {payload:?}"),
             Notice::Gap { channel, missed } => format!("gap {channel} {missed}"),
             Notice::Unsubscribed { channel, refusal } => {
                 format!("unsubscribed {channel} {}", refusal.code)
