@@ -225,6 +225,11 @@ pub trait Sink: Send + Sync + 'static {
         let _ = request;
         Pending::Ready(Bytes::new())
     }
+    /// Another node asks this one something by [`Engine::survey`]: one answer per worker, or all as one.
+    fn surveyed(&self, app: &AppId, query: Query) -> Pending<Vec<Answer>> {
+        let _ = (app, query);
+        Pending::Ready(Vec::new())
+    }
 }
 
 /// What links nodes, and keeps logs and presence. Implementations are shared between threads.
