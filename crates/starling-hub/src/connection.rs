@@ -103,6 +103,8 @@ pub struct Connection<T> {
     pub(crate) blocking: u16,
     /// Publishes under way.
     pub(crate) publishing: u16,
+    /// Whether it was let in, and the observer told.
+    pub(crate) announced: bool,
     /// Its protocol and transport.
     pub endpoint: T,
     pub(crate) bucket: Bucket,

@@ -9,8 +9,8 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
     AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine, EngineError, ErrorCode,
-    HistoryPage, HistoryRange, Limits, Message, MessageId, Pending, PresenceEvent, PresenceSnapshot, Publication,
-    Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
+    Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending, PresenceEntry, PresenceEvent,
+    PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
 };
 
 use crate::broadcast::Broadcast;
@@ -18,6 +18,7 @@ use crate::counters::Counters;
 use crate::inbox::{Inbox, Letter};
 use crate::interest::Interest;
 use crate::limits::{Bucket, Now};
+use crate::tally::Tally;
 
 /// What may change while the server runs.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +59,7 @@ pub struct Hub {
     engine: Arc<dyn Engine>,
     router: Arc<Router>,
     counters: Counters,
+    tally: Tally,
     ids: MessageIds,
     spawn: Box<dyn Fn(BoxFuture<()>) + Send + Sync>,
     /// Only filled where such a limit is configured.
@@ -70,6 +72,7 @@ struct Router {
     interest: Interest,
     inboxes: Vec<Arc<Inbox>>,
     on_control: OnceLock<OnControl>,
+    observer: OnceLock<Arc<dyn Observer>>,
 }
 
 type OnControl = Box<dyn Fn(&AppId, &Control) + Send + Sync>;
@@ -81,8 +84,12 @@ impl Hub {
     /// With more than 64 inboxes.
     pub fn new(options: HubOptions) -> Arc<Self> {
         assert!(options.inboxes.len() <= 64, "a hub has at most 64 workers");
-        let router =
-            Arc::new(Router { interest: Interest::new(), inboxes: options.inboxes, on_control: OnceLock::new() });
+        let router = Arc::new(Router {
+            interest: Interest::new(),
+            inboxes: options.inboxes,
+            on_control: OnceLock::new(),
+            observer: OnceLock::new(),
+        });
         options.engine.attach(router.clone());
         Arc::new(Self {
             application: options.application,
@@ -90,6 +97,7 @@ impl Hub {
             engine: options.engine,
             router,
             counters: Counters::default(),
+            tally: Tally::default(),
             ids: MessageIds::new(),
             spawn: options.spawn,
             users: Mutex::default(),
@@ -130,6 +138,17 @@ impl Hub {
     /// Has `f` called for each [`Control`] that reaches this node, before the workers learn of it. May be set once.
     pub fn on_control(&self, f: impl Fn(&AppId, &Control) + Send + Sync + 'static) {
         let _ = self.router.on_control.set(Box::new(f));
+    }
+
+    /// Has `observer` told what happens from now on. May be set once, before the first connection: members are only
+    /// counted while somebody observes.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        let _ = self.router.observer.set(observer);
+    }
+
+    /// Who is told what happens, if anybody is.
+    pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
+        self.router.observer.get()
     }
 
     /// Publishes on behalf of the server side: the HTTP API, a handler, a hook. Permissions are not asked, but a
@@ -263,6 +282,10 @@ impl Hub {
         (self.spawn)(future);
     }
 
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
     pub(crate) fn interest(&self) -> &Interest {
         &self.router.interest
     }
@@ -311,6 +334,11 @@ impl Sink for Router {
     }
 
     fn presence(&self, event: PresenceEvent) {
+        if event.ours
+            && let Some(observer) = self.observer.get()
+        {
+            tell_users(&**observer, &event);
+        }
         let mut workers = self.interest.workers(&event.app, &event.channel);
         if workers == 0 {
             return;
@@ -334,6 +362,23 @@ impl Sink for Router {
     fn resync(&self) {
         for inbox in &self.inboxes {
             inbox.post(Letter::Resync);
+        }
+    }
+}
+
+/// Tells of users who came or went with a change that this node made.
+fn tell_users(observer: &dyn Observer, event: &PresenceEvent) {
+    let PresenceEvent { app, channel, diff, .. } = event;
+    for user in &diff.users_out {
+        let last = |entry: &&PresenceEntry| entry.user.as_ref() == Some(user);
+        // One who entered again as somebody else is not among the leaves.
+        if let Some(entry) = diff.leaves.iter().chain(&diff.replaced).find(last) {
+            observer.observe(Happening::MemberRemoved(app, channel, entry));
+        }
+    }
+    for user in &diff.users_in {
+        if let Some(entry) = diff.joins.iter().find(|entry| entry.user.as_ref() == Some(user)) {
+            observer.observe(Happening::MemberAdded(app, channel, entry));
         }
     }
 }

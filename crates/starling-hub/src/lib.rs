@@ -17,6 +17,7 @@ mod limits;
 mod memory;
 mod outbox;
 mod shard;
+mod tally;
 
 pub use broadcast::{Broadcast, Encoder};
 pub use connection::{Connection, Endpoint, Grants, Identity, Slot};

@@ -13,6 +13,7 @@ mod presence;
 mod refill;
 mod requests;
 mod subscribe;
+mod tell;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -97,6 +98,7 @@ impl<T: Endpoint> Shard<T> {
             strikes: 0,
             blocking: 0,
             publishing: 0,
+            announced: false,
             catching: 0,
             dirty: false,
             lost: false,
@@ -128,6 +130,7 @@ impl<T: Endpoint> Shard<T> {
         {
             self.join_user_channel(slot, ChannelName::of_user(&user), now);
         }
+        self.tell_connected(slot);
     }
 
     /// The connection, while it is there.
@@ -200,7 +203,9 @@ impl<T: Endpoint> Shard<T> {
         self.forget_id(&connection.identity.connection, slot.index);
         let counters = self.hub.counters().of(&connection.identity.app);
         counters.connections.of(connection.form).fetch_sub(1, Ordering::Relaxed);
-        counters.count_close(connection.closing.unwrap_or(reason));
+        let reason = connection.closing.unwrap_or(reason);
+        counters.count_close(reason);
+        self.tell_disconnected(&connection, reason, now.unix_ms);
         if self.connections.is_empty() {
             self.give_memory_back();
         }
@@ -497,6 +502,9 @@ impl<T: Endpoint> Shard<T> {
                 None => PresenceChange::Leave(id),
             };
             self.end_presence(&channel.key, change);
+        }
+        if subscription.place != Place::Joining && !subscription.implicit {
+            self.tell_left(index, &self.channels[subscription.channel as usize].key);
         }
         self.note_vacancy(subscription.channel, now);
     }

@@ -159,7 +159,7 @@ mod tests {
         linger(&mut set, "a", 10);
         assert_eq!(set.apply(PresenceChange::Enter(entry("ann", "b", "{}")), 1), None);
         assert_eq!(set.expire(&ConnectionId::from("a"), 20), None, "its time of grace is over, and it is back");
-        assert_eq!(set.snapshot().members, [entry("ann", "b", "{}")]);
+        assert_eq!(set.snapshot().members, [PresenceEntry { revision: 1, ..entry("ann", "b", "{}") }]);
         let left = connections(set.apply(PresenceChange::Leave(ConnectionId::from("b")), 1));
         assert_eq!(left, (vec![], vec!["a".into(), "b".into()]));
         assert!(set.is_empty());

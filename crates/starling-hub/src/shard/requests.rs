@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::access::Verdict;
 use super::presence::Changed;
 use super::refill::Cleared;
+use super::tell::tell_published;
 use super::*;
 
 /// Who asked for something.
@@ -209,14 +210,24 @@ impl<T: Endpoint> Shard<T> {
         let exclude = (!publish.echo).then(|| identity.connection.clone());
         let channel = publish.channel.clone();
         let rule = self.settings.rule(&identity.app, &channel).map(|rule| &**rule);
+        let told = self.to_tell(identity, &publish);
         let published = self.hub.publish_as(&identity.app, publish, identity.user.clone(), exclude, rule, now.unix_ms);
         match published {
-            Pending::Ready(result) => self.published(slot, &tag, channel, result),
+            Pending::Ready(result) => {
+                if result.is_ok() {
+                    tell_published(&self.hub, told);
+                }
+                self.published(slot, &tag, channel, result);
+            }
             Pending::Later(future) => {
                 self.connections[slot.index as usize].publishing += 1;
-                let inbox = self.inbox.clone();
+                let (hub, inbox) = (self.hub.clone(), self.inbox.clone());
                 self.hub.spawn(Box::pin(async move {
-                    let outcome = Outcome::Published(tag, channel, future.await);
+                    let result = future.await;
+                    if result.is_ok() {
+                        tell_published(&hub, told);
+                    }
+                    let outcome = Outcome::Published(tag, channel, result);
                     inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, waiting: Waiting::GoingOn })));
                 }));
             }

@@ -172,6 +172,7 @@ impl<T: Endpoint> Shard<T> {
         channel.joining -= 1;
         channel.counters.members.fetch_add(1, Ordering::Relaxed);
         let counters = channel.counters.clone();
+        self.tell_joined(&joined.key);
         let (start, recovered) = starting_point(&joined.subscribe.start, page.as_ref());
         match recovered {
             Some(true) => _ = counters.recovered.fetch_add(1, Ordering::Relaxed),
@@ -180,6 +181,9 @@ impl<T: Endpoint> Shard<T> {
         }
         let head = page.as_ref().map(|page| page.head.clone());
         let follows = start.as_ref().zip(head.as_ref()).is_some_and(|(start, head)| start.offset < head.offset);
+        if page.is_some() && !follows && matches!(joined.subscribe.start, Start::Rewind(count) if count > 0) {
+            self.tell_cache_missed(&joined.key);
+        }
         // The answer goes first: what was missed follows it.
         match &joined.asker {
             Asker::Client(tag) => {

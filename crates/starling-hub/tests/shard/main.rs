@@ -6,6 +6,7 @@ mod control;
 mod conversation;
 mod lifetime;
 mod model;
+mod observer;
 mod presence;
 mod recovery;
 mod remote;
