@@ -82,6 +82,11 @@ export class Connection {
   #drainedUntil: number | undefined;
   #isOffline = false;
   #isStable = false;
+  #lineEvents: LineEvents = {
+    opened: () => {},
+    receive: (message) => this.#receive(message),
+    lost: (loss) => this.#lost(loss),
+  };
 
   constructor(settings: Settings, tokens: Tokens, events: ConnectionEvents) {
     const { environment } = settings;
@@ -126,9 +131,8 @@ export class Connection {
     this.#retry.clear();
     this.#drainedUntil = undefined;
     this.#line = this.#newLine(this.#ladder.rung, {
-      opened: (_, welcome) => this.#opened(welcome),
-      receive: (_, message) => this.#receive(message),
-      lost: (_, loss) => this.#lost(loss),
+      ...this.#lineEvents,
+      opened: (welcome) => this.#opened(welcome),
     });
     this.#become({ state: "connecting" });
   }
@@ -248,11 +252,7 @@ export class Connection {
     if (!probe?.welcome) return;
     this.#probe = undefined;
     this.#line = probe;
-    probe.events = {
-      opened: () => {},
-      receive: (_, message) => this.#receive(message),
-      lost: (_, loss) => this.#lost(loss),
-    };
+    probe.events = this.#lineEvents;
     if (old) this.#events.detached(new StarlingError("CONNECTION_LOST", "moved to a better transport"));
     this.#ladder.moveTo(this.#probeRung);
     this.#opened(probe.welcome);

@@ -51,9 +51,9 @@ export interface Environment {
 export function environment(given: Partial<Environment> = {}): Environment {
   const platform = globalThis as unknown as {
     WebSocket?: SocketConstructor;
-    document?: Environment["page"];
-    addEventListener?: unknown;
-  } & Target;
+    document?: NonNullable<Environment["page"]>;
+    window?: Target;
+  };
   return {
     now: () => Date.now(),
     random: () => Math.random(),
@@ -61,7 +61,7 @@ export function environment(given: Partial<Environment> = {}): Environment {
     clearTimeout: (timer) => clearTimeout(timer as number),
     WebSocket: platform.WebSocket,
     fetch: globalThis.fetch?.bind(globalThis),
-    network: platform.addEventListener ? platform : undefined,
+    network: platform.window,
     page: platform.document,
     ...given,
   };

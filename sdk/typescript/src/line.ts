@@ -10,9 +10,9 @@ import type { Link, Loss, Transport } from "./transport/transport.js";
 
 /** What a line tells its owner; nothing after `lost` or {@link Line.close}. */
 export interface LineEvents {
-  opened(line: Line, welcome: Welcome): void;
-  receive(line: Line, message: ServerMessage): void;
-  lost(line: Line, loss: Loss): void;
+  opened(welcome: Welcome): void;
+  receive(message: ServerMessage): void;
+  lost(loss: Loss): void;
 }
 
 export class Line {
@@ -83,9 +83,9 @@ export class Line {
           this.welcome = welcome;
           this.#alarm.clear();
           this.#heartbeat.start(this.#link?.needsPings ?? true);
-          this.events.opened(this, welcome);
+          this.events.opened(welcome);
         },
-        receive: (message) => this.events.receive(this, message),
+        receive: (message) => this.events.receive(message),
         heard: () => this.#heartbeat.heard(),
         lost: (loss) => this.#lost(loss),
       },
@@ -95,6 +95,6 @@ export class Line {
   #lost(loss: Loss): void {
     if (this.#done) return;
     this.close();
-    this.events.lost(this, loss);
+    this.events.lost(loss);
   }
 }

@@ -41,9 +41,16 @@ export interface AuthMessage {
   id?: number;
 }
 
-/** Requests to the server; an `id` is added when one is sent. */
+/** Requests to the server; an `id` is added when one is sent. What is `undefined` is left out. */
 export type ClientRequest =
-  | { type: "subscribe"; channel: string; recover?: Position; rewind?: number; presence?: boolean; data?: unknown }
+  | {
+      type: "subscribe";
+      channel: string;
+      recover?: Position | undefined;
+      rewind?: number | undefined;
+      presence?: boolean | undefined;
+      data?: unknown;
+    }
   | { type: "unsubscribe"; channel: string }
   | {
       type: "publish";
@@ -51,12 +58,18 @@ export type ClientRequest =
       event: string;
       payload: unknown;
       messageId: string;
-      key?: string;
-      echo?: boolean;
+      key?: string | undefined;
+      echo?: boolean | undefined;
     }
-  | { type: "history"; channel: string; limit?: number; before?: number; after?: number }
+  | {
+      type: "history";
+      channel: string;
+      limit?: number | undefined;
+      before?: number | undefined;
+      after?: number | undefined;
+    }
   | { type: "presence"; channel: string; action: "get" | "enter" | "update" | "leave"; data?: unknown }
-  | { type: "event"; event: string; payload: unknown; channel?: string };
+  | { type: "event"; event: string; payload: unknown; channel?: string | undefined };
 
 /** What a client says. */
 export type ClientMessage = AuthMessage | { type: "ping" } | (ClientRequest & { id: number });
@@ -97,6 +110,11 @@ export type ServerMessage =
   | { type: "subscribed"; channel: string; epoch?: string; offset?: number }
   | { type: "drain"; reconnectIn: number }
   | { type: "pong" };
+
+/** The position of what has one. */
+export function positionOf({ epoch, offset }: Partial<Position>): Position | undefined {
+  return epoch === undefined || offset === undefined ? undefined : { epoch, offset };
+}
 
 /** An object with members that are yet to be looked at. */
 export type Fields = Record<string, unknown>;

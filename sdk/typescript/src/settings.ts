@@ -5,8 +5,6 @@ import { type Codec, json } from "./codec.js";
 import { type Environment, environment } from "./environment.js";
 import type { HeartbeatOptions } from "./heartbeat.js";
 import type { TokenSource } from "./token.js";
-import { poll } from "./transport/poll.js";
-import { sse } from "./transport/sse.js";
 import type { Transport } from "./transport/transport.js";
 import { websocket } from "./transport/websocket.js";
 
@@ -19,7 +17,10 @@ export interface ClientOptions {
   token?: TokenSource;
   /** What messages look like on a WebSocket. Default JSON; `@starling/client/msgpack` has another. */
   codec?: Codec;
-  /** Ways to the server, the best first. Default `[websocket(), sse(), poll()]`, as far as the platform has them. */
+  /**
+   * Ways to the server, the best first, as far as the platform has them. Default `[websocket(), sse(), poll()]`; with the
+   * client of `@starling/client/core`, which is smaller, `[websocket()]`.
+   */
   transports?: Transport[];
   /** Delays between attempts. */
   backoff?: BackoffOptions;
@@ -58,7 +59,7 @@ export function settings(url: string | URL, options: ClientOptions): Settings {
   if (!/^https?:$/.test(base.protocol)) throw new TypeError(`http:, https:, ws: or wss: expected: ${url}`);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const surroundings = environment(options.environment);
-  const { transports = [websocket(), sse(), poll()] } = options;
+  const { transports = [websocket()] } = options;
   return {
     codec: json,
     backoff: {},

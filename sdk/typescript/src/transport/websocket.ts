@@ -93,7 +93,9 @@ class WebSocketLink implements Link {
       const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : (data as string);
       message = readServerMessage(this.#request.codec.decode(bytes));
     } catch (error) {
-      this.#lost(error instanceof StarlingError ? error : new StarlingError("PROTOCOL", String(error), { cause: error }));
+      this.#lost(
+        error instanceof StarlingError ? error : new StarlingError("PROTOCOL", String(error), { cause: error }),
+      );
       return;
     }
     if (!message) return;

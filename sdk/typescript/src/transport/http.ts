@@ -1,0 +1,157 @@
+/**
+ * What SSE and long-polling share: messages to the server by `POST /send`, one after the other, and the order between
+ * the answers to those and what comes down meanwhile.
+ */
+
+import { json } from "../codec.js";
+import { StarlingError } from "../errors.js";
+import { type ClientMessage, isFields, readServerMessage, type ServerMessage, type Welcome } from "../protocol.js";
+import type { Link, LinkEvents, LinkRequest } from "./transport.js";
+
+/** How long the server may take to answer a message (milliseconds). */
+const SEND_TIMEOUT = 20_000;
+
+/** A link that comes down over HTTP; the subclass receives, this class sends. */
+export abstract class HttpLink implements Link {
+  readonly needsPings = false;
+  protected readonly request: LinkRequest;
+  readonly #events: LinkEvents;
+  readonly #abort = new AbortController();
+  #token: string | undefined;
+  #connectionId: string | undefined;
+  #posts: Promise<unknown> = Promise.resolve();
+  /** Channels that are being subscribed to, with what came for them before the server's answer did. */
+  #held = new Map<string, ServerMessage[]>();
+  #done = false;
+
+  constructor(request: LinkRequest, events: LinkEvents) {
+    this.request = request;
+    this.#events = events;
+    this.#token = request.token;
+    // Not before the subclass is complete.
+    queueMicrotask(() => this.receiving().catch((error: unknown) => this.lost(error)));
+  }
+
+  /** Receives until {@link isDone}; what it throws ends the link. */
+  protected abstract receiving(): Promise<void>;
+
+  protected get isDone(): boolean {
+    return this.#done;
+  }
+
+  protected heard(): void {
+    if (!this.#done) this.#events.heard();
+  }
+
+  /** The server agreed; once. */
+  protected opened(connectionId: unknown): void {
+    if (this.#done || this.#connectionId !== undefined) return;
+    if (typeof connectionId !== "string") throw new StarlingError("PROTOCOL", "no connectionId");
+    this.#connectionId = connectionId;
+    const welcome: Welcome = { type: "auth_ack", connectionId };
+    this.#events.opened(welcome);
+  }
+
+  /** Something came down. */
+  protected receive(value: unknown): void {
+    const message = readServerMessage(value);
+    if (!message || this.#done) return;
+    const held = "channel" in message && message.channel !== undefined && this.#held.get(message.channel);
+    if (held) held.push(message);
+    else this.#events.receive(message);
+  }
+
+  /** A GET of `path`, refused ones thrown. */
+  protected async get(path: string, headers: Record<string, string>, timeout?: number): Promise<Response> {
+    return this.#fetch(new URL(path, this.request.base), { headers, cache: "no-store" }, timeout);
+  }
+
+  send(message: ClientMessage): void {
+    const { type } = message;
+    if (type === "subscribe") this.#held.set(message.channel, []);
+    const posted = this.#posts.then(() => this.#post(message));
+    this.#posts = posted.catch((error: unknown) => this.lost(error));
+  }
+
+  renew(token: string): void {
+    this.#token = token;
+    this.send({ type: "auth", token });
+  }
+
+  ping(): void {
+    this.send({ type: "ping" });
+  }
+
+  close(): void {
+    this.#done = true;
+    this.#abort.abort();
+  }
+
+  protected lost(error: unknown): void {
+    if (this.#done) return;
+    this.close();
+    const known = error instanceof StarlingError ? error : new StarlingError("CONNECTION_LOST", String(error));
+    this.#events.lost({ error: known });
+  }
+
+  async #post(message: ClientMessage): Promise<void> {
+    if (this.#done) return;
+    const url = new URL("send", this.request.base);
+    if (this.#connectionId !== undefined) url.searchParams.set("connectionId", this.#connectionId);
+    const body = json.encode(message);
+    const init = { method: "POST", headers: { "content-type": "application/json" }, body };
+    const response = await this.#fetch(url, init, SEND_TIMEOUT, true);
+    const answer = json.decode(await response.text());
+    this.heard();
+    // A refused renewal leaves everything as it was; the stream ends when its own token does.
+    if (message.type !== "auth" || !isFields(answer) || answer.type !== "auth_ack") this.#answered(message, answer);
+  }
+
+  #answered(message: ClientMessage, answer: unknown): void {
+    const read = readServerMessage(answer);
+    const isGone = read?.type === "error" && read.id === undefined && "id" in message;
+    // Without our id it is about the session, not about the message.
+    if (isGone) throw new StarlingError("CONNECTION_LOST", `${read.code}: ${read.message}`);
+    if (read && !this.#done) this.#events.receive(read);
+    if (message.type !== "subscribe") return;
+    const held = this.#held.get(message.channel) ?? [];
+    this.#held.delete(message.channel);
+    for (const late of held) if (!this.#done) this.#events.receive(late);
+  }
+
+  async #fetch(url: URL, init: RequestInit, timeout?: number, readsErrors = false): Promise<Response> {
+    const { fetch, setTimeout, clearTimeout } = this.request.environment;
+    if (!fetch) throw new StarlingError("CONNECTION_LOST", "no fetch");
+    const headers = new Headers(init.headers);
+    if (this.#token !== undefined) headers.set("authorization", `Bearer ${this.#token}`);
+    const late = () => this.lost(new StarlingError("CONNECTION_LOST", `no answer in ${timeout} ms`));
+    const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
+    try {
+      const response = await fetch(url, { ...init, headers, signal: this.#abort.signal });
+      const isJson = response.headers.get("content-type")?.startsWith("application/json");
+      if (response.ok || (readsErrors && isJson && response.status !== 401)) return response;
+      throw await refusal(response);
+    } finally {
+      if (timer !== undefined) clearTimeout(timer);
+    }
+  }
+}
+
+/** Why the server did not answer as it should. */
+async function refusal(response: Response): Promise<StarlingError> {
+  const text = await response.text();
+  const codes: Record<number, string> = { 401: "TOKEN_INVALID", 403: "FORBIDDEN", 429: "RATE_LIMITED" };
+  let code = codes[response.status] ?? "CONNECTION_LOST";
+  let message = `HTTP ${response.status}`;
+  try {
+    const body: unknown = JSON.parse(text);
+    const error = isFields(body) && isFields(body.error) ? body.error : body;
+    if (isFields(error) && typeof error.code === "string" && response.status < 500) {
+      code = error.code;
+      message = `${message}: ${error.message}`;
+    }
+  } catch {
+    // A proxy's page: the status has to do.
+  }
+  return new StarlingError(code, message);
+}
