@@ -4,6 +4,7 @@
 //! to packets and back) and a `session` (packets in, actions out; see [`session`]). [`voices`] is the one list of all
 //! of them. Nothing here waits, reads a clock, draws random numbers or knows the hub.
 
+pub mod json_text;
 pub mod native;
 pub mod session;
 pub mod voices;

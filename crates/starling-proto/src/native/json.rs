@@ -5,7 +5,7 @@ mod write;
 
 use starling_core::{Message, Notice, Outgoing, Reply, Tag};
 
-pub use write::write_text;
+pub use crate::json_text::write_text;
 pub(super) use {read::fields, write::JsonWriter};
 
 use super::compose;

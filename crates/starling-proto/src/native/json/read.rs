@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use starling_core::{Payload, RawJson};
 
+use crate::json_text::is_too_deep;
 use crate::native::MAX_DEPTH;
 use crate::native::fields::{Fields, Malformed, Name, Value};
 
@@ -115,7 +116,7 @@ impl<'a> Value<'a> for JsonValue<'a> {
     }
 
     fn json(self) -> Result<RawJson, &'static str> {
-        if is_too_deep(self.0.as_bytes()) {
+        if is_too_deep(self.0.as_bytes(), MAX_DEPTH) {
             return Err("is nested too deeply");
         }
         Ok(RawJson::from_valid(Bytes::copy_from_slice(self.0.as_bytes())))
@@ -124,29 +125,4 @@ impl<'a> Value<'a> for JsonValue<'a> {
     fn payload(self) -> Result<Payload, &'static str> {
         self.json().map(Payload::Json)
     }
-}
-
-/// Whether arrays and objects are nested more than [`MAX_DEPTH`] deep.
-fn is_too_deep(json: &[u8]) -> bool {
-    // Almost all payloads are cleared here, by a loop that the compiler turns into vector instructions.
-    if json.len() <= 2 * MAX_DEPTH || json.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() <= MAX_DEPTH {
-        return false;
-    }
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => {
-                depth += 1;
-                if depth > MAX_DEPTH {
-                    return true;
-                }
-            }
-            b']' | b'}' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    false
 }

@@ -1,9 +1,8 @@
 //! Values to JSON text, by concatenation.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use starling_core::{Message, Payload, RawJson};
 
+use crate::json_text::{base64_len, write_base64, write_number, write_text};
 use crate::native::compose::Writer;
 
 /// Appends values of JSON to a buffer, with the commas between them.
@@ -95,75 +94,6 @@ impl Writer for JsonWriter<'_> {
             }
         }
     }
-}
-
-/// Appends `text` as a JSON string.
-pub fn write_text(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    if is_plain(bytes) {
-        out.extend_from_slice(bytes);
-    } else {
-        write_escaped(out, bytes);
-    }
-    out.push(b'"');
-}
-
-/// Whether nothing must be escaped. Looks at every byte, which for names is faster than to stop at the first.
-fn is_plain(bytes: &[u8]) -> bool {
-    bytes.iter().fold(true, |plain, byte| plain & (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\'))
-}
-
-fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut written = 0;
-    for (index, &byte) in bytes.iter().enumerate() {
-        let short = match byte {
-            b'"' | b'\\' => byte,
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0c => b'f',
-            0x00..0x20 => 0,
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[written..index]);
-        written = index + 1;
-        if short == 0 {
-            out.extend_from_slice(b"\\u00");
-            out.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        } else {
-            out.extend_from_slice(&[b'\\', short]);
-        }
-    }
-    out.extend_from_slice(&bytes[written..]);
-}
-
-fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[first..]);
-}
-
-fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.push(b'"');
-    let start = out.len();
-    out.resize(start + base64_len(bytes.len()), 0);
-    STANDARD.encode_slice(bytes, &mut out[start..]).expect("the slice has the length of the text");
-    out.push(b'"');
-}
-
-fn base64_len(bytes: usize) -> usize {
-    bytes.div_ceil(3) * 4
 }
 
 /// The length of a `message` object in which nothing must be escaped.
