@@ -4,14 +4,15 @@
 //! broker, side by side and again and again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use starling_core::{
     AppId, ChannelName, ConnectionId, Control, Engine, Epoch, HistoryPage, HistoryPolicy, HistoryRange, Message,
-    MessageId, Payload, Position, PresenceChange, PresenceEntry, PresenceEvent, Publication, Published, RawJson,
-    Target, UserId,
+    MessageId, NodeId, Payload, Position, PresenceChange, PresenceEntry, PresenceEvent, Publication, Published,
+    RawJson, Target, UserId,
 };
 
 use crate::{RecordingSink, Seen, block_on};
@@ -44,6 +45,13 @@ macro_rules! engine_suite {
             concurrent_publishers_make_no_holes,
             controls_reach_the_sink,
             apps_are_apart,
+            first_and_last_connections_of_a_user_are_told,
+            an_update_tells_what_it_replaces,
+            a_user_who_returns_in_time_never_left,
+            who_does_not_return_in_time_leaves,
+            a_name_is_claimed_once,
+            notes_are_found_and_taken,
+            who_is_not_there_cannot_be_asked,
         }
     };
     (@cases $make:expr, $block_on:expr; $($case:ident,)*) => {
@@ -62,11 +70,11 @@ struct Bench {
     now: u64,
 }
 
-const POLICY: HistoryPolicy = HistoryPolicy { size: 1000, ttl: Duration::from_secs(3600) };
+pub(crate) const POLICY: HistoryPolicy = HistoryPolicy { size: 1000, ttl: Duration::from_secs(3600) };
 
-const NEWEST: HistoryRange = HistoryRange { limit: 1000, before: None, after: None };
+pub(crate) const NEWEST: HistoryRange = HistoryRange { limit: 1000, before: None, after: None };
 
-fn fresh(name: &str) -> ChannelName {
+pub(crate) fn fresh(name: &str) -> ChannelName {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let nanos = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -143,11 +151,67 @@ impl Bench {
         let snapshot = self.engine.members(&self.app, &self.channel).wait().await;
         let mut snapshot = snapshot.expect("members are listed");
         snapshot.members.sort_by(|a, b| a.connection.cmp(&b.connection));
-        (snapshot.members, snapshot.version)
+        (without_revisions(&snapshot.members), snapshot.version)
+    }
+
+    async fn change(&self, change: PresenceChange) {
+        self.engine.presence(&self.app, &self.channel, change).wait().await.expect("presence is changed");
+    }
+
+    async fn linger(&self, connection: &str, until: u64) {
+        self.change(PresenceChange::Linger { connection: ConnectionId::from(connection), until }).await;
+    }
+
+    /// Lets the engine's time pass, as the server does, until `count` presence events were delivered.
+    async fn sweep_until_presence(&self, count: usize) -> Vec<PresenceEvent> {
+        let sweeper = Sweeper::start(vec![self.engine.clone()]);
+        let events = self.sink.wait_for_presence(self.channel.as_str(), count).await;
+        drop(sweeper);
+        events
     }
 }
 
-fn entry(connection: &str, data: &str) -> PresenceEntry {
+/// The present time in Unix milliseconds.
+pub(crate) fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// Lets the time of engines pass, as a server does, until it is dropped.
+pub(crate) struct Sweeper(Option<thread::JoinHandle<()>>, Arc<AtomicBool>);
+
+impl Sweeper {
+    pub fn start(engines: Vec<Arc<dyn Engine>>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let thread = thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                engines.iter().for_each(|engine| engine.sweep(unix_ms()));
+                thread::park_timeout(Duration::from_millis(50));
+            }
+        });
+        Self(Some(thread), over)
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.0.take() {
+            thread.thread().unpark();
+            let _ = thread.join();
+        }
+    }
+}
+
+pub(crate) fn without_revisions(entries: &[PresenceEntry]) -> Vec<PresenceEntry> {
+    entries.iter().map(|entry| PresenceEntry { revision: 0, ..entry.clone() }).collect()
+}
+
+pub(crate) fn names(entries: &[PresenceEntry]) -> Vec<&str> {
+    entries.iter().map(|entry| entry.connection.as_str()).collect()
+}
+
+pub(crate) fn entry(connection: &str, data: &str) -> PresenceEntry {
     PresenceEntry {
         user: Some(UserId::from("ann")),
         connection: ConnectionId::from(connection),
@@ -156,11 +220,11 @@ fn entry(connection: &str, data: &str) -> PresenceEntry {
     }
 }
 
-fn offsets(messages: &[Arc<Message>]) -> Vec<u64> {
+pub(crate) fn offsets(messages: &[Arc<Message>]) -> Vec<u64> {
     messages.iter().map(|message| message.position.as_ref().map_or(0, |p| p.offset)).collect()
 }
 
-fn ids(messages: &[Arc<Message>]) -> Vec<&str> {
+pub(crate) fn ids(messages: &[Arc<Message>]) -> Vec<&str> {
     messages.iter().map(|message| message.id.as_str()).collect()
 }
 
@@ -379,7 +443,7 @@ cases! {
         bench.enter("c1", "{\"n\":2}").await;
         assert_eq!(bench.present().await.0, [entry("c1", "{\"n\":2}")]);
         let events = bench.sink.wait_for_presence(bench.channel.as_str(), 2).await;
-        assert_eq!(events[1].diff.joins, [entry("c1", "{\"n\":2}")]);
+        assert_eq!(without_revisions(&events[1].diff.joins), [entry("c1", "{\"n\":2}")]);
     }
 
     /// Somebody who is not there cannot leave; the entry that left is told as it last was.
@@ -391,8 +455,8 @@ cases! {
         bench.enter("c2", "{}").await;
         let events = bench.sink.wait_for_presence(bench.channel.as_str(), 3).await;
         assert_eq!(events.len(), 3, "{events:?}");
-        assert_eq!(events[1].diff.leaves, [entry("c1", "{\"n\":1}")]);
-        assert_eq!(events[2].diff.joins, [entry("c2", "{}")]);
+        assert_eq!(without_revisions(&events[1].diff.leaves), [entry("c1", "{\"n\":1}")]);
+        assert_eq!(without_revisions(&events[2].diff.joins), [entry("c2", "{}")]);
     }
 
     /// Four threads publish at once: the sink sees every offset once and in order, and each publisher's own order.
@@ -449,5 +513,124 @@ cases! {
         let snapshot = bench.engine.members(&other, &bench.channel).wait().await.unwrap();
         assert_eq!(snapshot.members, []);
         bench.engine.interest(&bench.app, &bench.channel, false).wait().await.expect("the wish is taken back");
+    }
+
+    /// A user is in with the first connection and out with the last; the asker is told that the change is its own.
+    first_and_last_connections_of_a_user_are_told(bench) {
+        let anonymous = PresenceEntry { user: None, ..entry("c3", "{}") };
+        bench.enter("c1", "{}").await;
+        bench.enter("c2", "{}").await;
+        bench.change(PresenceChange::Enter(anonymous)).await;
+        bench.leave("c1").await;
+        bench.leave("c3").await;
+        bench.leave("c2").await;
+        let events = bench.sink.wait_for_presence(bench.channel.as_str(), 6).await;
+        let ann = vec![UserId::from("ann")];
+        let told = |event: &PresenceEvent| (event.diff.users_in.clone(), event.diff.users_out.clone());
+        let nobody = || (vec![], vec![]);
+        assert_eq!(
+            events.iter().map(told).collect::<Vec<_>>(),
+            [(ann.clone(), vec![]), nobody(), nobody(), nobody(), nobody(), (vec![], ann)]
+        );
+        assert!(events.iter().all(|event| event.ours), "{events:?}");
+    }
+
+    /// An update carries the entry as it was, and its own revision is the version of the event.
+    an_update_tells_what_it_replaces(bench) {
+        bench.enter("c1", "{\"n\":1}").await;
+        bench.enter("c1", "{\"n\":2}").await;
+        let bob = PresenceEntry { user: Some(UserId::from("bob")), ..entry("c1", "{\"n\":2}") };
+        bench.change(PresenceChange::Enter(bob)).await;
+        let events = bench.sink.wait_for_presence(bench.channel.as_str(), 3).await;
+        let [first, second, third] = &events[..] else { panic!("{events:?}") };
+        for event in &events {
+            assert_eq!(event.diff.joins[0].revision, event.version);
+        }
+        assert_eq!(first.diff.replaced, []);
+        assert_eq!(second.diff.replaced, first.diff.joins);
+        assert_eq!((&second.diff.users_in[..], &second.diff.users_out[..]), (&[][..], &[][..]));
+        assert_eq!(third.diff.replaced, second.diff.joins);
+        let users = (&third.diff.users_in[..], &third.diff.users_out[..]);
+        assert_eq!(users, (&[UserId::from("bob")][..], &[UserId::from("ann")][..]), "the connection is another user's");
+        let snapshot = bench.engine.members(&bench.app, &bench.channel).wait().await.unwrap();
+        assert_eq!(snapshot.members, third.diff.joins);
+    }
+
+    /// A lost connection whose user enters again with the same data: nobody is told; both names leave together.
+    a_user_who_returns_in_time_never_left(bench) {
+        bench.enter("c1", "{}").await;
+        bench.linger("c1", unix_ms() + 60_000).await;
+        bench.enter("c2", "{}").await;
+        assert_eq!(bench.present().await.0, [entry("c2", "{}")]);
+        bench.leave("c2").await;
+        bench.enter("c3", "{\"n\":1}").await;
+        bench.linger("c3", unix_ms() + 60_000).await;
+        bench.enter("c4", "{\"n\":2}").await;
+        let events = bench.sink.wait_for_presence(bench.channel.as_str(), 4).await;
+        assert_eq!(names(&events[0].diff.joins), ["c1"]);
+        let mut left = names(&events[1].diff.leaves);
+        left.sort_unstable();
+        assert_eq!(left, ["c1", "c2"], "under every name under which somebody may know it");
+        assert_eq!(events[1].diff.users_out, [UserId::from("ann")]);
+        assert_eq!(names(&events[2].diff.joins), ["c3"]);
+        let diff = &events[3].diff;
+        assert_eq!((names(&diff.joins), names(&diff.leaves)), (vec!["c4"], vec!["c3"]), "other data is told");
+        assert_eq!((&diff.users_in[..], &diff.users_out[..]), (&[][..], &[][..]), "the user was there all the time");
+    }
+
+    /// A lost connection whose user does not come back leaves by itself when the time is over, and not before.
+    who_does_not_return_in_time_leaves(bench) {
+        bench.enter("c1", "{}").await;
+        let until = unix_ms() + 700;
+        bench.linger("c1", until).await;
+        let events = bench.sweep_until_presence(2).await;
+        assert!(unix_ms() >= until, "it left too early");
+        assert_eq!(names(&events[1].diff.leaves), ["c1"]);
+        assert!(events[1].ours, "{events:?}");
+        assert_eq!(bench.present().await.0, []);
+    }
+
+    /// Of several claims of one name, one is granted; when its time is over it can be claimed again.
+    a_name_is_claimed_once(bench) {
+        let name = fresh("claim");
+        let claim = |name: String, ttl: Duration| {
+            let claim = bench.engine.claim(&name, ttl);
+            async { claim.wait().await.expect("claimed or not") }
+        };
+        assert!(claim(name.to_string(), Duration::from_secs(60)).await);
+        assert!(!claim(name.to_string(), Duration::from_secs(60)).await);
+        assert!(claim(format!("{name} other"), Duration::from_secs(60)).await);
+    }
+
+    /// Notes have names and values; a later one takes the place of an earlier; whoever takes them has them alone.
+    notes_are_found_and_taken(bench) {
+        let prefix = format!("{}/", fresh("notes"));
+        let keep = |name: &str, value: &[u8]| {
+            let note = bench.engine.note(&format!("{prefix}{name}"), Bytes::copy_from_slice(value), POLICY.ttl);
+            async { note.wait().await.expect("kept") }
+        };
+        let found = |take: bool| {
+            let notes = bench.engine.notes(&prefix, take);
+            async { notes.wait().await.expect("found") }
+        };
+        assert_eq!(found(false).await, []);
+        keep("b", b"old").await;
+        keep("b", &[0, 255]).await;
+        keep("a", b"").await;
+        let large = vec![7; 64 << 10];
+        keep("c", &large).await;
+        let all = [("a", &b""[..]), ("b", &[0, 255]), ("c", &large)];
+        let all = all.map(|(name, value)| (format!("{prefix}{name}"), Bytes::copy_from_slice(value)));
+        assert!(found(false).await == all);
+        assert!(found(true).await == all);
+        assert_eq!(found(true).await, []);
+    }
+
+    /// A question to a node that does not exist fails soon, and a survey of nobody has no answers.
+    who_is_not_there_cannot_be_asked(bench) {
+        let nobody = NodeId::from("n0body");
+        assert_ne!(*bench.engine.node(), nobody);
+        let reply = bench.engine.relay(&nobody, Bytes::from_static(b"?"), Duration::from_secs(2)).wait().await;
+        assert!(reply.is_err(), "{reply:?}");
     }
 }

@@ -6,7 +6,11 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use starling_core::{AppId, Control, Message, PresenceEvent, Sink};
+use bytes::Bytes;
+use starling_core::{
+    Answer, AppId, ChannelName, ConnectionId, Control, Message, Occupancy, Pending, PresenceEvent, Query, Sink, Survey,
+    UserId,
+};
 
 /// How long [`RecordingSink::wait_until`] waits before it fails the test.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,6 +26,10 @@ pub enum Seen {
     Control(AppId, Control),
     /// Something may have been missed.
     Resync,
+    /// Another node's request.
+    Relayed(Bytes),
+    /// Another node's question.
+    Surveyed(AppId, Query),
 }
 
 /// Keeps everything that an engine delivers.
@@ -63,12 +71,51 @@ impl RecordingSink {
         self.state().seen.iter().filter_map(of_channel).collect()
     }
 
+    /// What a sink answers to a relayed request: the request backwards.
+    pub fn reply_to(request: &Bytes) -> Bytes {
+        request.iter().rev().copied().collect()
+    }
+
+    /// What a sink answers to a question of another node: something made up of the question.
+    pub fn answer_to(query: &Query) -> Answer {
+        let channel = |name: &str| ChannelName::parse(name).expect("a name");
+        let occupancy = Occupancy { members: 3, users: vec![UserId::from("ann"), UserId::from("bob")] };
+        let survey = |connection: &str, user: Option<UserId>| Survey {
+            connection: ConnectionId::from(connection),
+            user,
+            protocol: "native".into(),
+            channels: vec![channel("a"), channel("b")],
+            connected_at: 1_700_000_000_123,
+        };
+        match query {
+            Query::Channels { prefix } => Answer::Channels(vec![
+                (channel(&format!("{prefix}1")), occupancy),
+                (channel(&format!("{prefix}2")), Occupancy::default()),
+            ]),
+            Query::Channel { channel } => Answer::Channels(vec![(channel.clone(), occupancy)]),
+            Query::Connection { connection } if connection.as_str() == "nobody" => Answer::Connection(None),
+            Query::Connection { connection } => Answer::Connection(Some(survey(connection.as_str(), None))),
+            Query::Connections { .. } => {
+                Answer::Connections(vec![survey("c1", Some(UserId::from("ann"))), survey("c2", None)])
+            }
+            Query::Stats => Answer::Stats { connections: 1, channels: u64::MAX, members: 3 },
+        }
+    }
+
     /// Waits until what was delivered satisfies `enough`. Cancel-safe.
     ///
     /// # Panics
     /// When that does not happen within 20 seconds.
     pub async fn wait_until(&self, what: &str, enough: impl Fn(&[Seen]) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_for(PATIENCE, what, enough).await;
+    }
+
+    /// Waits as [`RecordingSink::wait_until`], but as long as `patience`. Cancel-safe.
+    ///
+    /// # Panics
+    /// When it does not happen by then.
+    pub async fn wait_for(&self, patience: Duration, what: &str, enough: impl Fn(&[Seen]) -> bool) {
+        let deadline = Instant::now() + patience;
         let mut watched = false;
         poll_fn(|context| {
             let mut state = self.state();
@@ -80,7 +127,7 @@ impl RecordingSink {
             if !std::mem::replace(&mut watched, true) {
                 let waker = context.waker().clone();
                 thread::spawn(move || {
-                    thread::sleep(PATIENCE);
+                    thread::sleep(patience);
                     waker.wake();
                 });
             }
@@ -139,5 +186,17 @@ impl Sink for RecordingSink {
 
     fn resync(&self) {
         self.push(Seen::Resync);
+    }
+
+    fn relayed(&self, request: Bytes) -> Pending<Bytes> {
+        let reply = Self::reply_to(&request);
+        self.push(Seen::Relayed(request));
+        Pending::later(async { reply })
+    }
+
+    fn surveyed(&self, app: &AppId, query: Query) -> Pending<Vec<Answer>> {
+        let answer = Self::answer_to(&query);
+        self.push(Seen::Surveyed(app.clone(), query));
+        Pending::later(async { vec![answer] })
     }
 }
