@@ -108,7 +108,7 @@ export class Subscription {
     if (this.#wish) return this.#wish.promise;
     this.#options = options;
     this.#log.start(options.recover);
-    this.#wish = new Wish(this.#settings, options, (error) => void this.unsubscribe(error));
+    this.#wish = new Wish(this.#settings, options, (error) => void this.unsubscribe(error, { timeout: 0 }));
     if (this.#isOnline) this.#ask();
     return this.#wish.promise;
   }
@@ -122,8 +122,9 @@ export class Subscription {
     return new Promise((resolve, reject) => {
       const left = (error?: unknown) => {
         if (this.#stage === "leaving" && question === this.#question) this.#left();
-        // Lost with the connection, or not there any more: both are what was asked for.
-        if (error instanceof StarlingError && (error.code === "TIMEOUT" || error.code === "CLOSED")) reject(error);
+        // Any other end, as that of the connection, is what was asked for.
+        const isGivenUp = error instanceof StarlingError ? error.code === "TIMEOUT" : error !== undefined;
+        if (isGivenUp) reject(error);
         else resolve();
       };
       const question = ++this.#question;
