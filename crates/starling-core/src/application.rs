@@ -86,6 +86,29 @@ pub trait Application: Send + Sync + 'static {
         Pending::Ready(Ok(Admission::default()))
     }
 
+    /// Whether a scope is there that no channel rule speaks of. The app's own, and those with a rule, always are.
+    fn accepts(&self, app: &AppId, scope: &ChannelName) -> bool {
+        let _ = (app, scope);
+        false
+    }
+
+    /// A connection that is in wants to enter a scope (none: the app's own), and sent this along. Not asked by protocols
+    /// that have no scopes.
+    fn enter(
+        &self,
+        caller: &Caller,
+        scope: Option<&ChannelName>,
+        params: Option<&RawJson>,
+    ) -> Pending<Result<Effects, Refusal>> {
+        let _ = (caller, scope, params);
+        Pending::Ready(Ok(Effects::default()))
+    }
+
+    /// A connection left a scope, and is still there.
+    fn exited(&self, caller: &Caller, scope: Option<&ChannelName>) {
+        let _ = (caller, scope);
+    }
+
     /// A connection wants to become a member. Asked after the rules did not refuse it for good.
     fn subscribe(&self, caller: &Caller, subscribe: &Subscribe) -> Pending<Result<Decision, Refusal>> {
         let _ = (caller, subscribe);

@@ -116,6 +116,14 @@ impl ChannelName {
         Self(format!("{}{user}", Self::USER_PREFIX).into())
     }
 
+    /// The scope that the channel is in, of those that clients enter: for `/chat#room` it is `/chat#`.
+    pub fn scope(&self) -> Option<&str> {
+        if !self.0.starts_with('/') {
+            return None;
+        }
+        self.0.find('#').map(|end| &self.0[..=end])
+    }
+
     /// The user whose channel this is, for `#user:U`.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(Self::USER_PREFIX)
@@ -175,6 +183,13 @@ mod tests {
             ("#user:", InvalidChannel::Reserved),
         ] {
             assert_eq!(ChannelName::parse(name), Err(error), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_what_comes_before_the_first_hash() {
+        for (name, scope) in [("/chat#room", Some("/chat#")), ("/a#b#c", Some("/a#")), ("/chat", None), ("a#b", None)] {
+            assert_eq!(ChannelName::parse(name).unwrap().scope(), scope, "{name}");
         }
     }
 

@@ -32,5 +32,7 @@ pub use observer::{Happening, Observer};
 pub use pattern::{InvalidPattern, Pattern};
 pub use pending::{BoxFuture, Pending};
 pub use presence::{PresenceChange, PresenceDiff, PresenceEntry, PresenceEvent, PresenceSnapshot};
-pub use request::{Notice, PresenceAction, Publish, Reply, Request, Start, Subscribe, SubscribeMore, Tag};
+pub use request::{
+    Enter, Notice, PresenceAction, Publish, Reply, Request, Resume, Start, Subscribe, SubscribeMore, Tag,
+};
 pub use rules::{Access, Delivery, HistoryPolicy, PresencePolicy, PublishAccess, Rule, RuleSet};

@@ -81,6 +81,18 @@ impl Pattern {
         matches_from(&self.parts, name, Who::Anyone)
     }
 
+    /// Whether some name that begins with `prefix` matches for some user.
+    pub fn may_begin_with(&self, prefix: &str) -> bool {
+        match self.parts.first() {
+            // Literals are never neighbours: behind the first one, anything may follow.
+            Some(Part::Literal(text)) => {
+                text.starts_with(prefix) || (self.parts.len() > 1 && prefix.starts_with(&**text))
+            }
+            Some(Part::Any | Part::User) => true,
+            None => false,
+        }
+    }
+
     /// Whether the answer depends on who asks.
     pub fn names_user(&self) -> bool {
         self.parts.contains(&Part::User)
@@ -175,6 +187,23 @@ mod tests {
         let pattern = Pattern::parse("inbox:{user}:x").unwrap();
         assert!(pattern.matches_anyone("inbox:long name:x"));
         assert!(!pattern.matches_anyone("inbox::x"));
+    }
+
+    #[test]
+    fn beginnings_of_names() {
+        for (pattern, prefix, expected) in [
+            ("*", "/chat#", true),
+            ("{user}", "/chat#", true),
+            ("/chat#*", "/chat#", true),
+            ("/chat#room:*", "/chat#", true),
+            ("/chat#room", "/chat#", true),
+            ("/ch*", "/chat#", true),
+            ("/chat", "/chat#", false),
+            ("/chats#*", "/chat#", false),
+            ("room:*", "/chat#", false),
+        ] {
+            assert_eq!(Pattern::parse(pattern).unwrap().may_begin_with(prefix), expected, "{pattern} {prefix}");
+        }
     }
 
     #[test]

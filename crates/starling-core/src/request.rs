@@ -56,6 +56,15 @@ pub enum Request {
         /// What is done when nobody handles it; without, it is refused. Answered by [`Reply::Published`].
         fallback: Option<Box<Publish>>,
     },
+    /// Enters a scope. Answered by [`Reply::Entered`].
+    Enter(Box<Enter>),
+    /// Leaves a scope, and every channel in it. Answered by [`Reply::Done`].
+    Exit {
+        /// Which; none: the app's own.
+        scope: Option<ChannelName>,
+    },
+    /// The client has everything that was written to it before the last heartbeat. Is not answered.
+    Confirm,
     /// Answers what the server asked by [`Notice::Event`] with an `ack`. Is not answered itself.
     Acknowledge {
         /// The number of the question.
@@ -63,6 +72,27 @@ pub enum Request {
         /// The answer.
         payload: Payload,
     },
+}
+
+/// A wish to enter a scope: a part of an app whose channels all begin with the scope's name. Some protocols let a client
+/// be in several at once.
+#[derive(Debug, Clone, Default)]
+pub struct Enter {
+    /// Which; none: the app's own, whose channels have no common beginning.
+    pub scope: Option<ChannelName>,
+    /// What the client sent along, for the application: a JSON object.
+    pub params: Option<RawJson>,
+    /// The session that it had there before its transport was lost.
+    pub resume: Option<Resume>,
+}
+
+/// A session that is to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// Its name, as [`Reply::Entered`] gave it.
+    pub session: Box<str>,
+    /// The position of the last message that the client got, as `epoch:offset`; none: it got none.
+    pub after: Option<Box<str>>,
 }
 
 /// A wish to become a member.
@@ -191,6 +221,15 @@ pub enum Reply {
     History(HistoryPage),
     /// Who is there.
     Members(Vec<PresenceEntry>),
+    /// It is in the scope.
+    Entered {
+        /// Its name there, by which it is found like by that of its connection.
+        id: ConnectionId,
+        /// The name by which the session can be resumed, where it can.
+        session: Option<Box<str>>,
+        /// Whether it goes on with a session that it had before: what it missed follows.
+        recovered: bool,
+    },
     /// It was done; nothing else to say.
     Done,
     /// What the application answered to an event; none when it gave nothing.

@@ -115,6 +115,11 @@ impl RuleSet {
         self.of_app(app, channel).find(|rule| rule.pattern.matches_anyone(channel))
     }
 
+    /// Whether some channel whose name begins with `prefix` could have a rule.
+    pub fn may_begin_with(&self, app: &AppId, prefix: &str) -> bool {
+        self.of_app(app, prefix).any(|rule| rule.pattern.may_begin_with(prefix))
+    }
+
     fn of_app(&self, app: &AppId, channel: &str) -> impl Iterator<Item = &Arc<Rule>> {
         let rules: &[Arc<Rule>] = if channel.starts_with('#') { &[] } else { &self.0 };
         rules.iter().filter(move |rule| rule.app.as_ref().is_none_or(|only| only == app))

@@ -1,8 +1,10 @@
 //! What clients ask for, and the outcomes that come later.
 
+mod scope;
+
 use starling_core::{
-    ChannelName, Decision, Effects, Emission, EngineError, ErrorCode, HistoryPage, HistoryRange, Payload, Pending,
-    PresenceSnapshot, Publish, Published, RawJson, Refusal, Reply, Request, Subscribe, Tag,
+    ChannelName, Decision, Effects, Emission, EngineError, Enter, ErrorCode, HistoryPage, HistoryRange, Payload,
+    Pending, PresenceSnapshot, Publish, Published, RawJson, Refusal, Reply, Request, Subscribe, Tag,
 };
 use std::sync::atomic::Ordering;
 
@@ -52,6 +54,7 @@ pub(crate) enum Outcome {
     PublishDecided(Tag, Publish, Verdict, Result<Decision, Refusal>),
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
+    EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
     Answered(Tag, Reply),
 }
 
@@ -101,6 +104,9 @@ impl<T: Endpoint> Shard<T> {
                     None => self.unhandled(slot, tag, channel, fallback, now),
                 }
             }
+            Request::Enter(enter) => self.enter(slot, tag, *enter, now),
+            Request::Exit { scope } => self.exit(slot, &tag, scope, now),
+            Request::Confirm => {}
             Request::Acknowledge { ack, payload } => {
                 if let (Some(application), Some(connection)) = (self.hub.application(), self.get(slot)) {
                     application.acknowledged(&connection.identity.caller(), ack, payload);
@@ -166,6 +172,7 @@ impl<T: Endpoint> Shard<T> {
                 }
                 Err(refusal) => self.refuse(slot, &tag, refusal, channel),
             },
+            Outcome::EnterDecided(tag, enter, result) => self.enter_decided(slot, &tag, &enter, result, now),
             Outcome::Answered(tag, reply) => self.answer(slot, &tag, reply),
         }
     }

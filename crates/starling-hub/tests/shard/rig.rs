@@ -108,6 +108,7 @@ impl Endpoint for Lines {
                 format!("event {}", payload.map_or("-".into(), |p| text_of(&p)))
             }
             Reply::Refused { refusal, .. } => format!("refused {}", refusal.code),
+            Reply::Entered { recovered, .. } => format!("entered{}", if recovered { " again" } else { "" }),
             Reply::Authenticated { .. } => "authenticated".into(),
         };
         let tag = String::from_utf8_lossy(&tag.0);

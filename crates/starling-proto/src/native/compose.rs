@@ -163,7 +163,8 @@ pub(super) fn reply(w: &mut dyn Writer, id: &[u8], reply: &Reply) {
             begin(w, "ack", id, 1);
             entries(w, "members", members);
         }
-        Reply::Done | Reply::Event(None) => begin(w, "ack", id, 0),
+        // Scopes are none of this protocol's words.
+        Reply::Entered { .. } | Reply::Done | Reply::Event(None) => begin(w, "ack", id, 0),
         Reply::Event(Some(payload)) => {
             begin(w, "ack", id, 1);
             w.payload(payload);
