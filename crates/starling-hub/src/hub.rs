@@ -2,15 +2,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine, EngineError, ErrorCode,
-    Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending, PresenceEntry, PresenceEvent,
-    PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
+    Answer, AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine, EngineError,
+    ErrorCode, Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending, PresenceEntry,
+    PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
 };
 
 use crate::broadcast::Broadcast;
@@ -72,9 +74,11 @@ struct Router {
     interest: Interest,
     inboxes: Vec<Arc<Inbox>>,
     on_control: OnceLock<OnControl>,
+    on_relayed: OnceLock<OnRelayed>,
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
+type OnRelayed = Box<dyn Fn(Bytes) -> Pending<Bytes> + Send + Sync>;
 type OnControl = Box<dyn Fn(&AppId, &Control) + Send + Sync>;
 
 impl Hub {
@@ -88,6 +92,7 @@ impl Hub {
             interest: Interest::new(),
             inboxes: options.inboxes,
             on_control: OnceLock::new(),
+            on_relayed: OnceLock::new(),
             observer: OnceLock::new(),
         });
         options.engine.attach(router.clone());
@@ -149,6 +154,11 @@ impl Hub {
     /// Who is told what happens, if anybody is.
     pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
         self.router.observer.get()
+    }
+
+    /// Has `f` answer what other nodes ask this one by [`Engine::relay`]. May be set once.
+    pub fn on_relayed(&self, f: impl Fn(Bytes) -> Pending<Bytes> + Send + Sync + 'static) {
+        let _ = self.router.on_relayed.set(Box::new(f));
     }
 
     /// Publishes on behalf of the server side: the HTTP API, a handler, a hook. Permissions are not asked, but a
@@ -359,6 +369,17 @@ impl Sink for Router {
         }
     }
 
+    fn relayed(&self, request: Bytes) -> Pending<Bytes> {
+        match self.on_relayed.get() {
+            Some(on_relayed) => on_relayed(request),
+            None => Pending::Ready(Bytes::new()),
+        }
+    }
+
+    fn surveyed(&self, app: &AppId, query: Query) -> Pending<Vec<Answer>> {
+        ask(&self.inboxes, app, &query)
+    }
+
     fn resync(&self) {
         for inbox in &self.inboxes {
             inbox.post(Letter::Resync);
@@ -381,6 +402,37 @@ fn tell_users(observer: &dyn Observer, event: &PresenceEvent) {
             observer.observe(Happening::MemberAdded(app, channel, entry));
         }
     }
+}
+
+/// Asks every worker of this node, and waits for all of their answers.
+fn ask(inboxes: &[Arc<Inbox>], app: &AppId, query: &Query) -> Pending<Vec<Answer>> {
+    let gathered: Arc<Mutex<Gathered>> = Arc::default();
+    for inbox in inboxes {
+        let gathered = gathered.clone();
+        let answer = move |answer| {
+            let mut gathered = gathered.lock();
+            gathered.answers.push(answer);
+            if let Some(waker) = gathered.waker.take() {
+                waker.wake();
+            }
+        };
+        inbox.post(Letter::Query(app.clone(), query.clone(), Box::new(answer)));
+    }
+    let expected = inboxes.len();
+    Pending::later(std::future::poll_fn(move |context| {
+        let mut gathered = gathered.lock();
+        if gathered.answers.len() >= expected {
+            return Poll::Ready(std::mem::take(&mut gathered.answers));
+        }
+        gathered.waker = Some(context.waker().clone());
+        Poll::Pending
+    }))
+}
+
+#[derive(Default)]
+struct Gathered {
+    answers: Vec<Answer>,
+    waker: Option<Waker>,
 }
 
 /// Ids for messages whose publisher chose none: a random word for this process, and a count.

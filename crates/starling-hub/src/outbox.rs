@@ -184,6 +184,44 @@ impl Outbox {
         }
     }
 
+    /// Adds a frame in front of everything that waits: what was taken and could not be written, or a head.
+    pub fn push_front(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
+        self.wire_bytes += frame.len();
+        if let Some(first) = self.first.replace(frame) {
+            self.rest.push_front(first);
+        }
+    }
+
+    /// Takes the next frame for the socket.
+    pub fn pop(&mut self) -> Option<Bytes> {
+        let frame = self.first.take()?;
+        self.wire_bytes -= frame.len();
+        self.offered_bytes = self.offered_bytes.saturating_sub(frame.len());
+        self.first = self.rest.pop_front();
+        if self.first.is_none() && self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    /// Writes everything that waits in another form. None of it may be half written.
+    pub(crate) fn rewrite(&mut self, rewrite: &mut dyn FnMut(Bytes) -> Bytes) {
+        let waiting: Vec<Bytes> = std::iter::from_fn(|| self.pop()).collect();
+        for frame in waiting {
+            let frame = rewrite(frame);
+            self.push(frame);
+        }
+        if let Some(slow) = &mut self.slow {
+            for queued in &mut slow.queue {
+                queued.frame = rewrite(std::mem::take(&mut queued.frame));
+            }
+            slow.bytes = slow.queue.iter().map(|queued| queued.frame.len()).sum();
+        }
+    }
+
     /// The single frame that waits, if there is exactly one: one plain write is enough.
     pub fn only(&self) -> Option<&Bytes> {
         if self.rest.is_empty() { self.first.as_ref() } else { None }

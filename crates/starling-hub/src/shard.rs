@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
@@ -576,6 +577,20 @@ impl<T: Endpoint> Shard<T> {
         if self.get(slot).is_some() {
             self.mark_dirty(slot.index);
         }
+    }
+
+    /// Gives a connection what members get alike in another form from now on; what waits for it is written anew, none
+    /// of which may be half written.
+    pub fn change_form(&mut self, slot: Slot, form: Form, mut rewrite: impl FnMut(Bytes) -> Bytes) {
+        let Some(connection) = self.get_mut(slot) else {
+            return;
+        };
+        let before = std::mem::replace(&mut connection.form, form);
+        connection.outbox.rewrite(&mut rewrite);
+        let counters = self.hub.counters().of(&self.connections[slot.index as usize].identity.app);
+        counters.connections.of(before).fetch_sub(1, Ordering::Relaxed);
+        counters.connections.of(form).fetch_add(1, Ordering::Relaxed);
+        self.mark_dirty(slot.index);
     }
 
     /// The wire form that a connection gets its channels' messages in.

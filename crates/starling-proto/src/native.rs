@@ -11,22 +11,31 @@
 //! - Numbers are whole: `1.0` is no offset. A history `limit` above [`MAX_HISTORY_LIMIT`] counts as that.
 //! - `recover` wins over `rewind`, so that a client can send both each time it connects.
 //! - Payloads and presence data nested deeper than [`MAX_DEPTH`] are `INVALID_MESSAGE`.
-//! - What an application answers to a subscription has no place in the native `ack`.
+//! - What an application answers to a subscription is the `payload` of its `ack`.
+//! - The server's own events for one connection are `{"type":"event","channel"?,"event","payload","ack"?}`; one with an
+//!   `ack` is answered by `{"type":"ack","ack","payload"}`.
 
 mod codes;
 mod compose;
+mod cursor;
 mod fields;
 mod interpret;
 pub mod json;
 pub mod msgpack;
+mod poll;
 mod session;
+mod stream;
 
 use starling_core::{Form, Protocol};
 
 pub use codes::closing;
+pub use cursor::{Cursor, MAX_CURSOR_BYTES};
 pub use fields::Malformed;
 pub use interpret::{Command, Interpreted};
+pub use poll::{POLL_PROTOCOL, PollSession};
 pub use session::NativeSession;
+pub use stream::{KEEP_ALIVE, STREAM_PROTOCOL, StreamSession, named_event, ready_event};
+pub(crate) use stream::{encode_open, encode_open_named, encode_single, encode_single_named};
 
 /// The name of the protocol.
 pub const PROTOCOL: Protocol = Protocol("native");

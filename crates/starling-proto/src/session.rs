@@ -7,6 +7,8 @@
 //! What all members of a channel get alike does not pass through the session: it is written once by
 //! [`crate::encode`] in the session's [`Session::form`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use starling_core::{CloseReason, ConnectionId, Form, Notice, Refusal, Reply, Request, Tag, UserId};
 
@@ -48,6 +50,11 @@ pub enum Action {
     Request(Tag, Request),
     /// Write what is waiting, then close.
     Close(Closing),
+    /// This transport is to take over a session that has another one, which it names by the id that it was opened with:
+    /// the other transport is held back.
+    Probe,
+    /// It takes over now. The session that said so is forgotten.
+    TakeOver,
 }
 
 /// How a connection is closed.
@@ -85,6 +92,8 @@ pub enum Beat {
     Regular,
     /// The client itself: the server only notices its silence.
     Client,
+    /// [`Session::heartbeat`], this often; the client is never expected to say anything.
+    Every(Duration),
 }
 
 /// One protocol's state of one connection. Pure: it neither waits, nor reads a clock, nor touches a socket.

@@ -7,10 +7,21 @@ use starling_core::{Form, Outgoing, Protocol};
 use crate::native;
 use crate::session::OwnedPacket;
 
-/// The native protocol's JSON, which SSE and long-polling carry as well.
+/// The native protocol's JSON.
 pub const NATIVE_JSON: Form = Form(0);
 /// The native protocol's MessagePack.
 pub const NATIVE_MSGPACK: Form = Form(1);
+
+/// Server-sent events of one channel.
+pub const STREAM: Form = Form(2);
+/// Server-sent events of one channel, with names.
+pub const STREAM_NAMED: Form = Form(3);
+/// Server-sent events of several channels: the transport completes them.
+pub const STREAM_OPEN: Form = Form(4);
+/// Server-sent events of several channels, with names.
+pub const STREAM_NAMED_OPEN: Form = Form(5);
+/// The native protocol's JSON for long-polling.
+pub const POLL: Form = Form(13);
 
 /// One form, and how it is written.
 #[derive(Debug)]
@@ -43,6 +54,41 @@ pub static VOICES: &[Voice] = &[
         form: NATIVE_MSGPACK,
         subprotocol: Some(native::Encoding::Msgpack.subprotocol()),
         encode: |outgoing, out| out.push(native::msgpack::encode(outgoing)),
+    },
+    Voice {
+        name: "sse",
+        protocol: native::STREAM_PROTOCOL,
+        form: STREAM,
+        subprotocol: None,
+        encode: native::encode_single,
+    },
+    Voice {
+        name: "sse-named",
+        protocol: native::STREAM_PROTOCOL,
+        form: STREAM_NAMED,
+        subprotocol: None,
+        encode: native::encode_single_named,
+    },
+    Voice {
+        name: "sse-open",
+        protocol: native::STREAM_PROTOCOL,
+        form: STREAM_OPEN,
+        subprotocol: None,
+        encode: native::encode_open,
+    },
+    Voice {
+        name: "sse-named-open",
+        protocol: native::STREAM_PROTOCOL,
+        form: STREAM_NAMED_OPEN,
+        subprotocol: None,
+        encode: native::encode_open_named,
+    },
+    Voice {
+        name: "native-poll",
+        protocol: native::POLL_PROTOCOL,
+        form: POLL,
+        subprotocol: None,
+        encode: |outgoing, out| out.push(native::json::encode(outgoing)),
     },
 ];
 

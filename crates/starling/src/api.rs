@@ -38,8 +38,8 @@ use answer::{Answer, Failure};
 use path::Query;
 use routes::{Call, Listener, Serve, Visit};
 
-/// What every answer carries: bytes that are there as a whole.
-pub(crate) type Body = http_body_util::Full<Bytes>;
+pub(crate) use crate::http::Body;
+pub(crate) use body::read as read_body;
 
 /// Answers a request to the main listener that is neither an upgrade nor a stream.
 ///
@@ -68,7 +68,7 @@ where
     let path = head.uri.path();
     if listener == Listener::Main {
         if path == ticket::PATH && head.method == Method::OPTIONS {
-            return ticket::preflight(shared, &head.headers);
+            return Ok(crate::cors::preflight(&shared.live.load().origins, &head.headers));
         }
         if let Some(file) = demo::file(path).filter(|_| shared.dev) {
             return demo::serve(file, &head.method, &head.headers);

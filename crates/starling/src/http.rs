@@ -1,19 +1,78 @@
 //! The main and the admin listener's HTTP: which request goes where.
 
+use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use http_body_util::Full;
 use starling_core::Refusal;
+use tokio::sync::mpsc;
 
 use crate::api;
 use crate::shared::Shared;
 use crate::upgrade::{self, joined};
+use crate::{poll, send, stream};
 
-/// The body of every response that is not a stream.
-pub(crate) type Body = http_body_util::Full<Bytes>;
+/// The body of a response.
+pub(crate) struct Body(Content);
+
+enum Content {
+    Whole(Full<Bytes>),
+    Parts(mpsc::Receiver<Bytes>),
+}
+
+impl Body {
+    /// A body that is there as a whole.
+    pub fn new(bytes: Bytes) -> Self {
+        Self(Content::Whole(Full::new(bytes)))
+    }
+
+    /// A body that comes in parts, and ends when its sender is dropped.
+    pub fn streaming(parts: mpsc::Receiver<Bytes>) -> Self {
+        Self(Content::Parts(parts))
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::new(Bytes::new())
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Content::Whole(whole) => Pin::new(whole).poll_frame(context),
+            Content::Parts(parts) => parts.poll_recv(context).map(|part| part.map(|part| Ok(Frame::data(part)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Content::Whole(whole) => whole.is_end_stream(),
+            Content::Parts(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Content::Whole(whole) => whole.size_hint(),
+            Content::Parts(_) => SizeHint::default(),
+        }
+    }
+}
 
 /// Answers a request to the main listener, from a peer at this address.
 pub(crate) async fn main<B>(shared: &Arc<Shared>, request: Request<B>, peer: IpAddr) -> Response<Body>
@@ -26,6 +85,9 @@ where
     let client = shared.live.load().trusted_proxies.client(peer, forwarded.as_deref());
     match request.uri().path() {
         "/ws" => upgrade::native(shared, request, client).await,
+        "/sse" => stream::serve(shared, request, client).await,
+        "/poll" => poll::serve(shared, request, client).await,
+        "/send" => send::serve(shared, request, client).await,
         _ => api::handle(shared, request, client).await,
     }
 }

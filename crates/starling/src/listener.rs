@@ -5,14 +5,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::Request;
+use bytes::Bytes;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::http;
 use crate::shared::Shared;
@@ -94,28 +98,93 @@ async fn serve(stream: TcpStream, peer: SocketAddr, kind: Kind, shared: &Arc<Sha
     }
 }
 
-async fn converse<S>(stream: S, peer: SocketAddr, kind: Kind, shared: &Arc<Shared>, mut stop: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let service = service_fn(|request| async move {
-        Ok::<_, std::convert::Infallible>(match kind {
-            Kind::Main => http::main(shared, request, peer.ip()).await,
-            Kind::Admin => http::admin(shared, request, peer.ip()).await,
-        })
+async fn converse<S: Stream>(
+    stream: S,
+    peer: SocketAddr,
+    kind: Kind,
+    shared: &Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let (leave, mut leaving) = mpsc::channel(1);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Exit(leave.clone()));
+        async move {
+            Ok::<_, std::convert::Infallible>(match kind {
+                Kind::Main => http::main(shared, request, peer.ip()).await,
+                Kind::Admin => http::admin(shared, request, peer.ip()).await,
+            })
+        }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(shared.live.load().handshake_timeout).max_buf_size(MAX_HEAD);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let result = tokio::select! {
+        // Before hyper looks at the socket again, and reads what is not for it.
+        biased;
+        Some(leave) = leaving.recv() => return hand_over(connection.into_parts(), leave),
         result = &mut connection => result,
         () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            tokio::select! {
+                biased;
+                Some(leave) = leaving.recv() => return hand_over(connection.into_parts(), leave),
+                result = &mut connection => result,
+            }
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+fn hand_over<S: Stream, V>(parts: hyper::server::conn::http1::Parts<TokioIo<S>, V>, leave: Leave) {
+    // A copy, because the original keeps hyper's whole read buffer alive.
+    let read_ahead = if parts.read_buf.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(&parts.read_buf) };
+    match parts.io.into_inner().take_apart() {
+        Ok((stream, tls)) => leave(RawSocket { stream, tls, read_ahead }),
+        Err(error) => tracing::warn!(%error, "a connection could not be taken over"),
+    }
+}
+
+/// A socket that is no longer hyper's.
+pub(crate) struct RawSocket {
+    pub stream: std::net::TcpStream,
+    pub tls: Option<Box<rustls::ServerConnection>>,
+    /// What was read behind the request.
+    pub read_ahead: Bytes,
+}
+
+type Leave = Box<dyn FnOnce(RawSocket) + Send>;
+
+/// The way out of HTTP, with every request that came over a socket of ours: whoever answers it takes the socket instead,
+/// and writes the response's head itself.
+#[derive(Clone)]
+pub(crate) struct Exit(mpsc::Sender<Leave>);
+
+impl Exit {
+    /// Takes the socket, and does not return: the request is not answered by hyper.
+    pub async fn take(self, then: impl FnOnce(RawSocket) + Send + 'static) -> std::convert::Infallible {
+        // It fails only when the connection is gone, and this future with it.
+        let _ = self.0.send(Box::new(then)).await;
+        std::future::pending().await
+    }
+}
+
+/// What HTTP is spoken over.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The socket, and the TLS on top of it.
+    fn take_apart(self) -> std::io::Result<(std::net::TcpStream, Option<Box<rustls::ServerConnection>>)>;
+}
+
+impl Stream for TcpStream {
+    fn take_apart(self) -> std::io::Result<(std::net::TcpStream, Option<Box<rustls::ServerConnection>>)> {
+        Ok((self.into_std()?, None))
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn take_apart(self) -> std::io::Result<(std::net::TcpStream, Option<Box<rustls::ServerConnection>>)> {
+        let (stream, tls) = self.into_inner();
+        Ok((stream.into_std()?, Some(Box::new(tls))))
     }
 }

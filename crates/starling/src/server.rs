@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use starling_core::Control;
+use starling_core::{Control, Pending};
 use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -19,6 +19,7 @@ use crate::auth::{AppsError, Authenticator, MemoryLedger};
 use crate::gate::Gate;
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
+use crate::relay;
 use crate::shared::{Clock, Shared, unix_ms};
 use crate::timed::{TimedEngine, Times};
 use crate::tls::{self, TlsError};
@@ -96,6 +97,8 @@ impl Server {
             live: ArcSwap::from_pointee(options.live),
             gate: Gate::default(),
             draining: AtomicBool::new(false),
+            sessions: Default::default(),
+            recovery_window: options.recovery_window,
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
             runtime,
             dev: options.dev,
@@ -104,6 +107,7 @@ impl Server {
             publish_times,
         });
         record_revocations(&shared);
+        answer_relayed(&shared);
         let threads = workers
             .into_iter()
             .enumerate()
@@ -209,6 +213,15 @@ fn record_revocations(shared: &Arc<Shared>) {
                 tracing::warn!(%app, "too many revocations: the oldest now hold for every user of the app");
             }
         }
+    });
+}
+
+/// Requests for sessions of this node, that landed on another, are answered here.
+fn answer_relayed(shared: &Arc<Shared>) {
+    let weak = Arc::downgrade(shared);
+    shared.hub.on_relayed(move |message| match weak.upgrade() {
+        Some(shared) => Pending::later(relay::answer(shared, message)),
+        None => Pending::Ready(bytes::Bytes::new()),
     });
 }
 

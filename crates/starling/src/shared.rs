@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use crate::auth::Authenticator;
 use crate::gate::Gate;
 use crate::options::LiveOptions;
+use crate::sessions::Sessions;
 use crate::timed::Times;
 use crate::worker::WorkerHandle;
 
@@ -24,6 +25,9 @@ pub(crate) struct Shared {
     pub live: ArcSwap<LiveOptions>,
     pub gate: Gate,
     pub workers: Vec<WorkerHandle>,
+    pub sessions: Sessions,
+    /// How long a session that lost its transport can be resumed.
+    pub recovery_window: std::time::Duration,
     pub runtime: Handle,
     /// The demo page is served, and the metrics without credentials.
     pub dev: bool,

@@ -10,7 +10,7 @@ use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
 use starling_core::{AppId, ConnectionId, Effects, ErrorCode, Protocol, Refusal};
-use starling_hub::Identity;
+use starling_hub::{Identity, Slot};
 use starling_proto::Session;
 use starling_proto::native::{self, Encoding, NativeSession};
 use starling_proto::websocket::{Deflate, handshake};
@@ -20,9 +20,11 @@ use tokio_rustls::server::TlsStream;
 use crate::auth::{AuthWhen, Authenticator, Claims, Offer, Proof, TokenCode};
 use crate::gate::{Full, Permit};
 use crate::http::{Body, refusal_response, text_response};
+use crate::listener::{Exit, RawSocket, Stream};
+use crate::mailbox::Mailbox;
 use crate::options::LiveOptions;
 use crate::shared::{Shared, unix_ms};
-use crate::worker::{Newcomer, identified, new_connection_id, renamed};
+use crate::worker::{Newcomer, Transport, identified, new_connection_id, renamed};
 
 /// A response that refuses.
 pub(crate) type Refused = Box<Response<Body>>;
@@ -95,7 +97,7 @@ async fn accept_native<B>(
     let identity = new_identity(&live, native::PROTOCOL, new_connection_id());
     let admitted = admit(shared, &live, identity, claims, may_come_later).await.map_err(NotAdmitted::response)?;
     let session = Box::new(NativeSession::new(encoding.unwrap_or(Encoding::Json)));
-    Ok(switch(shared, request, handshake, admitted, session, encoding.map(Encoding::subprotocol)))
+    Ok(switch(shared, request, handshake, admitted, session, encoding.map(Encoding::subprotocol)).await)
 }
 
 /// Checks a WebSocket handshake: its form, its origin, and whether there is a place for its connection.
@@ -159,37 +161,76 @@ pub(crate) async fn admit(
 }
 
 /// Answers with 101, and gives the socket to a worker.
-pub(crate) fn switch<B>(
+pub(crate) async fn switch<B>(
+    shared: &Arc<Shared>,
+    request: Request<B>,
+    handshake: Handshake,
+    admitted: Admitted,
+    session: Box<dyn Session + Send>,
+    subprotocol: Option<&str>,
+) -> Response<Body> {
+    switch_for(shared, request, handshake, admitted, session, subprotocol, None).await
+}
+
+/// The same, for a WebSocket that wants to take over the session of a mailbox; `session` does the asking.
+pub(crate) async fn switch_for<B>(
     shared: &Arc<Shared>,
     mut request: Request<B>,
     handshake: Handshake,
     admitted: Admitted,
     session: Box<dyn Session + Send>,
     subprotocol: Option<&str>,
+    taking_over: Option<&Mailbox>,
 ) -> Response<Body> {
     let Handshake { accept, deflate, permit } = handshake;
-    let mut response = Response::builder()
-        .status(StatusCode::SWITCHING_PROTOCOLS)
-        .header(header::CONNECTION, "Upgrade")
-        .header(header::UPGRADE, "websocket")
-        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if let Some(subprotocol) = subprotocol {
-        response = response.header(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+    let mut headers = vec![
+        (header::CONNECTION, "Upgrade"),
+        (header::UPGRADE, "websocket"),
+        (header::SEC_WEBSOCKET_ACCEPT, accept.as_str()),
+    ];
+    headers.extend(subprotocol.map(|subprotocol| (header::SEC_WEBSOCKET_PROTOCOL, subprotocol)));
+    let parameters = deflate.as_ref().map(|(_, parameters)| (header::SEC_WEBSOCKET_EXTENSIONS, parameters.as_str()));
+    headers.extend(parameters);
+    let arriving = Arriving {
+        admitted,
+        session,
+        deflate: deflate.as_ref().map(|(deflate, _)| *deflate),
+        permit,
+        candidate_of: taking_over.map(Mailbox::place),
+    };
+    let shared = shared.clone();
+    if let Some(exit) = request.extensions_mut().remove::<Exit>() {
+        let mut head = String::from("HTTP/1.1 101 Switching Protocols\r\n");
+        headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
+        head.push_str("\r\n");
+        match exit.take(move |socket| hand_over(&shared, socket, head.into(), arriving)).await {}
     }
-    if let Some((_, parameters)) = &deflate {
-        response = response.header(header::SEC_WEBSOCKET_EXTENSIONS, parameters);
+    let mut response = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
+    for (name, value) in headers {
+        response = response.header(name, value);
     }
     let response = response.body(Body::default()).expect("all of these are valid header values");
     let upgrade = hyper::upgrade::on(&mut request);
-    let deflate = deflate.map(|(deflate, _)| deflate);
-    let shared = shared.clone();
     tokio::spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => hand_over(&shared, upgraded, admitted, session, deflate, permit),
+            Ok(upgraded) => match take_apart(upgraded) {
+                Ok(socket) => hand_over(&shared, socket, Bytes::new(), arriving),
+                Err(error) => tracing::warn!(%error, "an upgraded connection could not be taken over"),
+            },
             Err(error) => tracing::debug!(%error, "a client went away during the upgrade"),
         }
     });
     response
+}
+
+/// A WebSocket connection that is about to be one.
+struct Arriving {
+    admitted: Admitted,
+    session: Box<dyn Session + Send>,
+    deflate: Option<Deflate>,
+    permit: Permit,
+    /// The worker and the connection that it wants to take over.
+    candidate_of: Option<(usize, Slot)>,
 }
 
 /// Checks the opening handshake (RFC 6455 section 4.2.1).
@@ -255,6 +296,26 @@ pub(crate) async fn credentials<B>(
     }
 }
 
+/// The user that a request vouches for that is no upgrade, and has no other moment to do so.
+pub(crate) async fn request_credentials(
+    shared: &Shared,
+    live: &LiveOptions,
+    headers: &HeaderMap,
+    query: &str,
+) -> Result<Option<Claims>, Refusal> {
+    let (ticket, token) = (parameter(query, "ticket"), parameter(query, "token"));
+    let offer = Offer {
+        authorization: text(headers, header::AUTHORIZATION),
+        subprotocols: None,
+        ticket: ticket.as_deref(),
+        token: token.as_deref(),
+    };
+    match offer.proof(&live.auth) {
+        Some(proof) => identify(&shared.auth, proof).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// Whom a proof stands for.
 pub(crate) async fn identify(auth: &Authenticator, proof: Proof<'_>) -> Result<Claims, Refusal> {
     let (code, message) = match proof {
@@ -274,53 +335,37 @@ pub(crate) async fn identify(auth: &Authenticator, proof: Proof<'_>) -> Result<C
     Err(Refusal::new(code, message))
 }
 
-/// Takes the socket out of hyper's hands and gives it to a worker.
-fn hand_over(
-    shared: &Shared,
-    upgraded: Upgraded,
-    admitted: Admitted,
-    session: Box<dyn Session + Send>,
-    deflate: Option<Deflate>,
-    permit: Permit,
-) {
-    let (stream, tls, read_ahead) = match take_apart(upgraded) {
-        Ok(parts) => parts,
-        Err(error) => return tracing::warn!(%error, "an upgraded connection could not be taken over"),
-    };
+/// Gives the socket to a worker, which writes `head` first.
+fn hand_over(shared: &Shared, socket: RawSocket, head: Bytes, arriving: Arriving) {
+    let Arriving { admitted, session, deflate, permit, candidate_of } = arriving;
     let Admitted { identity, expires_at, admitted, effects } = admitted;
-    shared.assign(Newcomer {
-        stream,
-        tls,
-        read_ahead,
-        session,
-        deflate,
-        identity,
-        expires_at,
-        admitted,
-        effects,
-        permit,
-    });
+    let transport =
+        Transport::WebSocket { socket, head, deflate, candidate_of: candidate_of.map(|(_, connection)| connection) };
+    let newcomer = Newcomer { transport, session, identity, expires_at, admitted, effects, permit, is_guest: false };
+    match candidate_of {
+        Some((worker, _)) => shared.assign_to(worker, newcomer),
+        None => shared.assign(newcomer),
+    }
 }
 
-type Parts = (std::net::TcpStream, Option<rustls::ServerConnection>, Bytes);
-
-fn take_apart(upgraded: Upgraded) -> std::io::Result<Parts> {
+/// Takes the socket out of hyper's hands, where HTTP is not spoken by our own listener.
+fn take_apart(upgraded: Upgraded) -> std::io::Result<RawSocket> {
+    // A copy, because the original keeps hyper's whole read buffer alive.
+    let copied = |bytes: &Bytes| if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) };
     let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
-        Ok(parts) => return Ok((parts.io.into_inner().into_std()?, None, copied(&parts.read_buf))),
+        Ok(parts) => {
+            let (stream, tls) = parts.io.into_inner().take_apart()?;
+            return Ok(RawSocket { stream, tls, read_ahead: copied(&parts.read_buf) });
+        }
         Err(upgraded) => upgraded,
     };
     match upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
         Ok(parts) => {
-            let (stream, tls) = parts.io.into_inner().into_inner();
-            Ok((stream.into_std()?, Some(tls), copied(&parts.read_buf)))
+            let (stream, tls) = parts.io.into_inner().take_apart()?;
+            Ok(RawSocket { stream, tls, read_ahead: copied(&parts.read_buf) })
         }
         Err(_) => Err(std::io::Error::other("neither a TCP nor a TLS stream")),
     }
-}
-
-/// A copy, because the original keeps hyper's whole read buffer alive.
-fn copied(bytes: &Bytes) -> Bytes {
-    if bytes.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(bytes) }
 }
 
 /// The encoding that the client asks for by its subprotocol, the first that is known.
@@ -360,7 +405,12 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 
 /// A query parameter, decoded; the first of its name.
 pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
-    query.split('&').find_map(|pair| {
+    parameters(query, name).next()
+}
+
+/// All query parameters of a name, decoded.
+pub(crate) fn parameters<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = String> + 'a {
+    query.split('&').filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         let decoded = || percent_decode_str(&value.replace('+', " ")).decode_utf8_lossy().into_owned();
         (key == name).then(decoded)

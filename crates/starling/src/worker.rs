@@ -4,9 +4,11 @@
 //! each dirty outbox once. No task is woken per connection, and a connection at rest holds no buffer and no timer of
 //! its own.
 
+mod desk;
 mod encoder;
 mod line;
 mod socket;
+mod stamper;
 mod turn;
 mod wheel;
 
@@ -19,17 +21,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use mio::{Poll, Token, Waker};
 use parking_lot::Mutex;
-use starling_core::{Admission, AppId, ConnectionId, Pattern, RawJson, Refusal, Tag, UserId};
+use starling_core::{Admission, AppId, CloseReason, ConnectionId, Pattern, RawJson, Refusal, Tag, UserId};
 use starling_hub::{Grants, Identity, Inbox, Slot};
 use starling_proto::Session;
+use starling_proto::native::Cursor;
 use starling_proto::websocket::Deflate;
+use tokio::sync::oneshot;
 
 use crate::auth::{Claims, TokenError};
 use crate::gate::Permit;
+use crate::listener::RawSocket;
 use crate::shared::Shared;
 
-pub(crate) use encoder::forms_of;
+pub(crate) use desk::{Errand, Fetched};
+pub(crate) use encoder::{Framing, forms_of, open_envelopes};
 pub(crate) use socket::Socket;
+pub(crate) use stamper::Stamper;
 
 /// The token of the waker; no connection has it.
 const WAKER: Token = Token(usize::MAX);
@@ -46,8 +53,22 @@ pub(crate) struct WorkerHandle {
 
 /// What the server has a worker do.
 pub(crate) enum Order {
-    /// Take over an upgraded connection.
-    Accept(Box<Newcomer>),
+    /// Take a new connection; the place it got is told where somebody asks.
+    Accept(Box<Newcomer>, Option<oneshot::Sender<Slot>>),
+    /// Do something for a connection whose client sends requests. What is dropped undone was for one that is gone.
+    Errand(Slot, Errand),
+    /// Hand out what waits for a connection, when there is something. `supersede`: whoever waits already goes.
+    Fetch { slot: Slot, fetched: oneshot::Sender<Fetched>, supersede: bool },
+    /// Give a connection without a socket one, which it writes its stream to, behind this head.
+    Attach {
+        slot: Slot,
+        socket: RawSocket,
+        head: Bytes,
+        /// Where the stream starts, if the worker must complete its events.
+        cursor: Option<Box<Cursor>>,
+    },
+    /// Close a connection.
+    Close { slot: Slot, reason: CloseReason },
     /// The token of a connection was looked at elsewhere.
     Verified { slot: Slot, tag: Tag, result: Result<Box<Claims>, TokenError> },
     /// The application looked at a connection that had authenticated.
@@ -58,14 +79,32 @@ pub(crate) enum Order {
     Stop,
 }
 
-/// An upgraded connection on its way to its worker.
+/// What carries a new connection.
+pub(crate) enum Transport {
+    /// An upgraded socket.
+    WebSocket {
+        socket: RawSocket,
+        /// The head of the response, if it was not sent yet.
+        head: Bytes,
+        deflate: Option<Deflate>,
+        /// The connection of this worker that it wants to take over.
+        candidate_of: Option<Slot>,
+    },
+    /// Requests that come and fetch what there is, or a stream that is attached later.
+    Mailbox {
+        framing: Framing,
+        /// The name under which requests find the connection, and by whose credentials.
+        key: Arc<str>,
+        owner: (AppId, Option<UserId>),
+        /// How long nobody may come before the client counts as lost.
+        patience: Duration,
+    },
+}
+
+/// A connection on its way to its worker.
 pub(crate) struct Newcomer {
-    pub stream: std::net::TcpStream,
-    pub tls: Option<rustls::ServerConnection>,
-    /// What was read behind the request's head.
-    pub read_ahead: Bytes,
+    pub transport: Transport,
     pub session: Box<dyn Session + Send>,
-    pub deflate: Option<Deflate>,
     pub identity: Identity,
     /// When its token expires, in Unix milliseconds.
     pub expires_at: Option<u64>,
@@ -74,6 +113,8 @@ pub(crate) struct Newcomer {
     /// What the application wants to happen, now that it is in.
     pub effects: starling_core::Effects,
     pub permit: Permit,
+    /// Whether the application is told neither of its coming nor of its going.
+    pub is_guest: bool,
 }
 
 /// A worker that has not started yet: its handle is needed to build what it works on.
@@ -125,8 +166,25 @@ impl Shared {
         let worker = self.workers.iter().min_by_key(|worker| worker.load.load(Ordering::Relaxed));
         if let Some(worker) = worker {
             worker.load.fetch_add(1, Ordering::Relaxed);
-            worker.order(Order::Accept(Box::new(newcomer)));
+            worker.order(Order::Accept(Box::new(newcomer), None));
         }
+    }
+
+    /// The same; returns the worker and the place that it gave the connection.
+    pub async fn place(&self, newcomer: Newcomer) -> Option<(usize, Slot)> {
+        let workers = self.workers.iter().enumerate();
+        let (index, worker) = workers.min_by_key(|(_, worker)| worker.load.load(Ordering::Relaxed))?;
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        let (placed, place) = oneshot::channel();
+        worker.order(Order::Accept(Box::new(newcomer), Some(placed)));
+        Some((index, place.await.ok()?))
+    }
+
+    /// Gives a WebSocket that wants to take over a connection to the worker that has it.
+    pub fn assign_to(&self, worker: usize, newcomer: Newcomer) {
+        let worker = &self.workers[worker];
+        worker.load.fetch_add(1, Ordering::Relaxed);
+        worker.order(Order::Accept(Box::new(newcomer), None));
     }
 
     /// Connections that all workers have or will have soon.

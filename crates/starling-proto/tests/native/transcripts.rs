@@ -25,6 +25,7 @@ impl Talk {
                 Action::Send(OwnedPacket::Binary(bytes)) => format!("send {}", bytes.escape_ascii()),
                 Action::Request(tag, request) => format!("request {} {request:?}", tag.0.escape_ascii()),
                 Action::Close(closing) => format!("close {}", closing.code.0),
+                Action::Probe | Action::TakeOver => unreachable!("native connections have one transport"),
             })
             .collect()
     }

@@ -27,7 +27,7 @@ const USER_CHALLENGE: &str = r#"Bearer realm="starling""#;
 
 /// A call that was not carried out: a status, and the contract's error object.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct Failure {
     pub status: StatusCode,
     pub refusal: Refusal,
     /// Boxed, because most have none.
@@ -152,7 +152,7 @@ pub(super) fn done() -> Answer {
 
 /// A body of some type. Nothing that is served here may be kept by caches or be taken for another type.
 pub(super) fn typed(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
+    let mut response = Response::new(Body::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -45,7 +45,7 @@ impl BodyLimit {
 }
 
 /// Reads a body of at most `limit` bytes. `idle` bounds the wait for each part of it.
-pub(super) async fn read<B>(body: B, headers: &HeaderMap, limit: usize, idle: Duration) -> Result<Bytes, Failure>
+pub(crate) async fn read<B>(body: B, headers: &HeaderMap, limit: usize, idle: Duration) -> Result<Bytes, Failure>
 where
     B: Body<Data = Bytes>,
 {

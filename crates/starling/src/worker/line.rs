@@ -1,4 +1,4 @@
-//! One WebSocket connection as its worker holds it: socket, frames, session.
+//! One connection as its worker holds it: transport, frames, session.
 
 use std::io::{self, ErrorKind, IoSlice};
 
@@ -7,10 +7,12 @@ use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
 use starling_hub::{Endpoint, Outbox};
 use starling_proto::session::Beat;
 use starling_proto::websocket::{self, Decoder, Opcode};
-use starling_proto::{Action, Opened, OwnedPacket, Packet, Session};
+use starling_proto::{Action, Closing, Opened, OwnedPacket, Packet, Session};
 
+use super::desk::Desk;
 use super::encoder::{Framing, frame};
 use super::socket::Socket;
+use super::stamper::Stamper;
 use crate::gate::Permit;
 
 /// Frames given to the socket in one write.
@@ -37,6 +39,8 @@ pub(crate) struct Line {
     pub garbled: bool,
     /// Whether its credentials are being looked at, and nothing else meanwhile.
     pub verifying: bool,
+    /// Whether the application knows nothing of it.
+    pub is_guest: bool,
     form: Form,
     /// When it may be looked at again, as the wheel knows it; 0: not scheduled.
     pub scheduled: u32,
@@ -51,7 +55,13 @@ pub(crate) struct Line {
     /// When its token expires, in Unix milliseconds; 0: never.
     pub expires_at: u64,
     pub decoder: Decoder,
+    /// Completes the events of a stream of several channels.
+    pub stamper: Option<Box<Stamper>>,
     session: Box<dyn Session + Send>,
+    /// What a connection has whose client also sends requests; see [`Desk`].
+    pub desk: Option<Box<Desk>>,
+    /// How the session itself wanted to close, where that says more than the reason.
+    closing_as: Option<Box<Closing>>,
     /// Bytes that were read and not looked at, because a request must be answered first.
     pub unread: Vec<u8>,
     _permit: Permit,
@@ -75,8 +85,9 @@ pub(crate) struct NewLine {
     pub socket: Socket,
     pub decoder: Decoder,
     pub session: Box<dyn Session + Send>,
-    /// What it gets what members get alike in; the session's form, perhaps deflated.
+    /// What it gets what members get alike in: the session's form in its transport's framing.
     pub form: Form,
+    pub desk: Option<Box<Desk>>,
     pub permit: Permit,
     pub state: State,
     pub now: u32,
@@ -88,6 +99,7 @@ impl Line {
             socket: new.socket,
             decoder: new.decoder,
             unread: Vec::new(),
+            stamper: None,
             scheduled: 0,
             heard: new.now,
             beaten: new.now,
@@ -102,8 +114,11 @@ impl Line {
             ended: false,
             full: false,
             verifying: false,
+            is_guest: false,
             session: new.session,
             form: new.form,
+            desk: new.desk,
+            closing_as: None,
             _permit: new.permit,
         }
     }
@@ -114,8 +129,42 @@ impl Line {
         self.write_all(actions, out);
     }
 
+    pub fn framing(&self) -> Framing {
+        Framing::of(self.form)
+    }
+
+    /// Changes the framing, and returns the form that goes with it.
+    pub fn reframe(&mut self, framing: Framing) -> Form {
+        self.form = framing.form(self.session.form());
+        self.form
+    }
+
+    /// Whether requests fetch what there is, instead of a socket taking it.
+    pub fn is_mailbox(&self) -> bool {
+        self.socket.is_absent()
+    }
+
+    /// How the connection is closed for `reason`.
+    pub fn closing(&mut self, reason: CloseReason) -> Closing {
+        match self.closing_as.take() {
+            Some(closing) => *closing,
+            None => self.session.closing(reason),
+        }
+    }
+
+    /// Has the next close say this.
+    pub fn close_as(&mut self, closing: Closing) {
+        self.closing_as = Some(Box::new(closing));
+    }
+
     /// Gives what waits to the socket, until it is full or nothing waits.
     pub fn send(&mut self, out: &mut Outbox) -> io::Result<()> {
+        if self.socket.is_absent() {
+            return Ok(());
+        }
+        if self.stamper.is_some() {
+            return self.send_stamped(out);
+        }
         while !self.full && out.wire_bytes() > 0 {
             let written = match out.only() {
                 Some(frame) => self.socket.write(frame),
@@ -135,9 +184,26 @@ impl Line {
         Ok(())
     }
 
+    /// Like `send`, for a stream whose events are completed on their way.
+    fn send_stamped(&mut self, out: &mut Outbox) -> io::Result<()> {
+        while !self.full {
+            let Some(stamper) = &mut self.stamper else { return Ok(()) };
+            if !stamper.fill(out) {
+                return Ok(());
+            }
+            match self.socket.write(stamper.waiting()) {
+                Ok(written) => stamper.advance(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.full = true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Whether nothing but the outbox is between it and its next message: neither TLS nor a good-bye.
     pub fn is_plainly_open(&self) -> bool {
-        self.state == State::Open && matches!(self.socket, Socket::Plain(_))
+        self.state == State::Open && matches!(self.socket, Socket::Plain(_)) && self.stamper.is_none()
     }
 
     /// Hands a packet to the session; what must be done is appended to `actions`.
@@ -155,10 +221,24 @@ impl Line {
         for action in actions {
             match action {
                 Action::Send(packet) => out.push(self.frame(&packet)),
-                Action::Request(..) | Action::Close(_) => {
+                Action::Request(..) | Action::Close(_) | Action::Probe | Action::TakeOver => {
                     unreachable!("a session asks and closes only when it receives")
                 }
             }
+        }
+    }
+
+    /// Whether somebody waits for what there is.
+    pub fn is_visited(&self) -> bool {
+        self.desk.as_ref().is_some_and(|desk| desk.is_visited())
+    }
+
+    /// For how many ticks of silence the client counts as there, where it is `usual` to speak.
+    pub fn patience(&self, usual: u32) -> u32 {
+        match (&self.desk, self.beat()) {
+            (Some(desk), Beat::Client | Beat::Every(_)) if self.is_mailbox() => desk.patience,
+            (_, Beat::Every(_)) => u32::MAX / 4,
+            _ => usual,
         }
     }
 
@@ -188,6 +268,11 @@ impl Endpoint for Line {
     }
 
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Outbox) {
+        let reply = match &mut self.desk {
+            Some(desk) => desk.answered(tag, reply),
+            None => Some(reply),
+        };
+        let Some(reply) = reply else { return };
         let mut actions = Vec::new();
         self.session.answer(tag, reply, &mut actions);
         self.write_all(actions, out);
@@ -200,6 +285,9 @@ impl Endpoint for Line {
     }
 
     fn write(&mut self, out: &mut Outbox) -> bool {
+        if self.socket.is_absent() {
+            return false;
+        }
         // What is wrong with the socket is found again, and dealt with, when the turn's writes are done.
         let _ = self.send(out);
         true
@@ -210,9 +298,18 @@ impl Endpoint for Line {
             let mut actions = Vec::new();
             self.session.farewell(reason, &mut actions);
             self.write_all(actions, out);
-            let closing = self.session.closing(reason);
-            out.push(websocket::close_frame(closing.code, &closing.text));
+            let closing = self.closing(reason);
             self.state = State::Closing;
+            if self.is_mailbox() {
+                if let Some(desk) = &mut self.desk {
+                    desk.closing = Some(closing);
+                }
+            } else if self.framing() == Framing::Stream {
+                // A stream has no good-bye that could be answered.
+                self.state = State::Farewell;
+            } else {
+                out.push(websocket::close_frame(closing.code, &closing.text));
+            }
         }
     }
 }

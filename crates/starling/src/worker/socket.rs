@@ -7,30 +7,45 @@ use rustls::ServerConnection;
 
 /// What a worker reads from and writes to. Nothing here blocks.
 pub(crate) enum Socket {
+    /// There is none: requests come and fetch what there is.
+    Absent,
     Plain(TcpStream),
-    Tls(Box<TlsSocket>),
+    Tls(TlsSocket),
 }
 
 /// TLS driven by hand. What it has encrypted and not yet sent is bounded by [`TLS_BUFFER`].
 pub(crate) struct TlsSocket {
     stream: TcpStream,
-    tls: ServerConnection,
+    tls: Box<ServerConnection>,
 }
 
 /// Plain text that rustls takes before the socket took its cipher text, in bytes.
 const TLS_BUFFER: usize = 64 << 10;
 
 impl Socket {
-    pub fn tls(stream: TcpStream, mut tls: ServerConnection) -> Self {
+    fn tls(stream: TcpStream, mut tls: Box<ServerConnection>) -> Self {
         tls.set_buffer_limit(Some(TLS_BUFFER));
-        Self::Tls(Box::new(TlsSocket { stream, tls }))
+        Self::Tls(TlsSocket { stream, tls })
     }
 
-    pub fn stream(&mut self) -> &mut TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(socket) => &mut socket.stream,
+    pub fn new(stream: std::net::TcpStream, tls: Option<Box<ServerConnection>>) -> Self {
+        let stream = TcpStream::from_std(stream);
+        match tls {
+            Some(tls) => Self::tls(stream, tls),
+            None => Self::Plain(stream),
         }
+    }
+
+    pub fn stream(&mut self) -> Option<&mut TcpStream> {
+        match self {
+            Self::Absent => None,
+            Self::Plain(stream) => Some(stream),
+            Self::Tls(socket) => Some(&mut socket.stream),
+        }
+    }
+
+    pub fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
     }
 
     /// Whether bytes may be there without the socket becoming readable: they were read ahead of the worker.
@@ -40,6 +55,7 @@ impl Socket {
 
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
+            Self::Absent => Err(io::ErrorKind::WouldBlock.into()),
             Self::Plain(stream) => stream.read(buffer),
             Self::Tls(socket) => socket.read(buffer),
         }
@@ -47,6 +63,7 @@ impl Socket {
 
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
+            Self::Absent => Err(io::ErrorKind::WouldBlock.into()),
             Self::Plain(stream) => stream.write(bytes),
             Self::Tls(socket) => socket.write(&[IoSlice::new(bytes)]),
         }
@@ -54,6 +71,7 @@ impl Socket {
 
     pub fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
+            Self::Absent => Err(io::ErrorKind::WouldBlock.into()),
             Self::Plain(stream) => stream.write_vectored(slices),
             Self::Tls(socket) => socket.write(slices),
         }
@@ -62,7 +80,7 @@ impl Socket {
     /// Sends what an earlier write left behind; `WouldBlock` while the socket does not take all of it.
     pub fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(_) => Ok(()),
+            Self::Absent | Self::Plain(_) => Ok(()),
             Self::Tls(socket) => socket.send(),
         }
     }
@@ -74,7 +92,9 @@ impl Socket {
             // Best effort: the peer may be gone.
             let _ = socket.send();
         }
-        let _ = self.stream().shutdown(std::net::Shutdown::Write);
+        if let Some(stream) = self.stream() {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The worker's loop.
 
 mod admission;
+mod errands;
 mod flush;
 mod receive;
 mod timers;
@@ -10,18 +11,23 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token};
-use starling_core::{CloseReason, Notice};
+use starling_core::{AppId, CloseReason, Notice, UserId};
 use starling_hub::{Now, Shard, Slot};
-use starling_proto::websocket::{Decoder, Inflater, Role};
+use starling_proto::websocket::{Decoder, Deflate, Inflater, Role};
 use starling_proto::{Action, Opened};
+use tokio::sync::oneshot;
 
+use super::desk::Desk;
 use super::encoder::{Framing, WireEncoder};
 use super::line::{Line, NewLine, State};
 use super::wheel::{TICK_MS, Wheel};
-use super::{Newcomer, Order, Socket, WAKER, WorkerHandle};
+use super::{Newcomer, Order, Socket, Transport, WAKER, WorkerHandle};
+use crate::listener::RawSocket;
 use crate::options::LiveOptions;
+use crate::sessions::Place;
 use crate::shared::Shared;
 
 /// Bytes read from one socket at once.
@@ -50,6 +56,46 @@ pub(super) struct Worker {
     swept: u64,
     drain: Option<Drain>,
     stopping: bool,
+    /// A connection whose transport another one is to have, once it is not being decoded any more.
+    taking_over: Option<Slot>,
+}
+
+/// What a transport is made of.
+struct Arrival {
+    socket: Socket,
+    framing: Framing,
+    deflate: Option<Deflate>,
+    read_ahead: Bytes,
+    /// What is written before anything else.
+    head: Bytes,
+    owner: Option<(AppId, Option<UserId>)>,
+    desk: Option<Box<Desk>>,
+}
+
+impl Arrival {
+    fn of(transport: Transport) -> Self {
+        match transport {
+            Transport::WebSocket { socket, head, deflate, candidate_of } => {
+                let RawSocket { stream, tls, read_ahead } = socket;
+                let desk = candidate_of.map(|of| {
+                    let mut desk = Box::new(Desk::new(None, 0));
+                    desk.candidate_of = Some(of);
+                    desk
+                });
+                let socket = Socket::new(stream, tls);
+                Self { socket, framing: Framing::of_websocket(deflate), deflate, read_ahead, head, owner: None, desk }
+            }
+            Transport::Mailbox { framing, key, owner, patience } => Self {
+                socket: Socket::Absent,
+                framing,
+                deflate: None,
+                read_ahead: Bytes::new(),
+                head: Bytes::new(),
+                owner: Some(owner),
+                desk: Some(Box::new(Desk::new(Some(key), ticks(patience)))),
+            },
+        }
+    }
 }
 
 /// Closing all connections, paced.
@@ -80,6 +126,7 @@ impl Worker {
             swept: now.micros,
             drain: None,
             stopping: false,
+            taking_over: None,
             shared,
         }
     }
@@ -196,7 +243,13 @@ impl Worker {
         let orders = std::mem::take(&mut *self.handle.orders.lock());
         for order in orders {
             match order {
-                Order::Accept(newcomer) => self.accept(*newcomer),
+                Order::Accept(newcomer, placed) => self.accept(*newcomer, placed),
+                Order::Errand(slot, errand) => self.errand(slot, errand),
+                Order::Fetch { slot, fetched, supersede } => self.fetch(slot, fetched, supersede),
+                Order::Attach { slot, socket, head, cursor } => {
+                    self.attach(slot, Socket::new(socket.stream, socket.tls), head, cursor);
+                }
+                Order::Close { slot, reason } => self.close(slot, reason),
                 Order::Verified { slot, tag, result } => {
                     self.set_verifying(slot, false);
                     self.verified(slot, tag, result);
@@ -218,16 +271,12 @@ impl Worker {
         }
     }
 
-    fn accept(&mut self, newcomer: Newcomer) {
-        let Newcomer { stream, tls, read_ahead, session, deflate, identity, expires_at, admitted, effects, permit } =
-            newcomer;
-        let form = Framing::of_websocket(deflate).form(session.form());
-        let stream = mio::net::TcpStream::from_std(stream);
-        let socket = match tls {
-            Some(tls) => Socket::tls(stream, tls),
-            None => Socket::Plain(stream),
-        };
+    fn accept(&mut self, newcomer: Newcomer, placed: Option<oneshot::Sender<Slot>>) {
+        let Newcomer { transport, session, identity, expires_at, admitted, effects, permit, is_guest } = newcomer;
         let now = tick(self.now);
+        let Arrival { socket, framing, deflate, read_ahead, head, owner, desk } = Arrival::of(transport);
+        let form = framing.form(session.form());
+        let key = desk.as_ref().and_then(|desk| desk.key.clone());
         let opened = Opened {
             connection: identity.connection.clone(),
             user: identity.user.clone(),
@@ -239,23 +288,26 @@ impl Worker {
             decoder: Decoder::new(Role::Server, self.live.max_payload, deflate),
             session,
             form,
+            desk,
             permit,
             state: if admitted { State::Open } else { State::AwaitAuth },
             now,
         });
         line.expires_at = expires_at.unwrap_or(0);
+        line.is_guest = is_guest;
         if !admitted {
             line.deadline = now + ticks(self.live.auth.timeout);
         }
         let whole = identity.clone();
         let slot = self.shard.open(identity.anonymous(), line);
-        let Some(connection) = self.shard.get_mut(slot) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered = self.poll.registry().register(connection.endpoint.socket.stream(), token_of(slot), interest);
-        if let Err(error) = registered {
-            tracing::warn!(%error, "a socket could not be registered");
-            return self.remove(slot, CloseReason::Internal);
+        if let (Some(key), Some(owner)) = (key, owner) {
+            self.shared.sessions.insert(key, Place { worker: self.index, slot, owner, polled: None });
         }
+        if !self.register(slot) {
+            return;
+        }
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        connection.outbox.push_front(head);
         if admitted {
             let starling_hub::Connection { endpoint, outbox, .. } = connection;
             endpoint.open(&opened, outbox);
@@ -270,19 +322,44 @@ impl Worker {
             connection.endpoint.readable = connection.endpoint.socket.has_read_ahead();
             self.resume(slot);
         }
+        if let Some(placed) = placed {
+            // Nobody waits any more: nobody will come.
+            if placed.send(slot).is_err() {
+                self.close(slot, CloseReason::Lost);
+            }
+        }
         if self.drain.is_some() || self.stopping {
             self.shard.close(slot, CloseReason::Drain, self.now);
         }
+    }
+
+    /// Has the poll tell about the socket, if there is one. `false`: it cannot, and the connection is gone.
+    fn register(&mut self, slot: Slot) -> bool {
+        let Some(connection) = self.shard.get_mut(slot) else { return false };
+        let Some(stream) = connection.endpoint.socket.stream() else { return true };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let registered = self.poll.registry().register(stream, token_of(slot), interest);
+        if let Err(error) = registered {
+            tracing::warn!(%error, "a socket could not be registered");
+            self.remove(slot, CloseReason::Internal);
+            return false;
+        }
+        true
     }
 
     /// Ends a connection for good.
     fn remove(&mut self, slot: Slot, reason: CloseReason) {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let reason = connection.closing().unwrap_or(reason);
-        let admitted = connection.endpoint.state != State::AwaitAuth;
+        let admitted = connection.endpoint.state != State::AwaitAuth && !connection.endpoint.is_guest;
         if let Some((identity, mut line)) = self.shard.remove(slot, reason, self.now) {
-            // Closing the socket deregisters it as well; this only saves an event.
-            let _ = self.poll.registry().deregister(line.socket.stream());
+            if let Some(stream) = line.socket.stream() {
+                // Closing the socket deregisters it as well; this only saves an event.
+                let _ = self.poll.registry().deregister(stream);
+            }
+            if let Some(desk) = line.desk.take() {
+                self.leave_desk(slot, *desk);
+            }
             self.handle.load.fetch_sub(1, Ordering::Relaxed);
             if admitted && let Some(application) = self.shard.hub().application() {
                 application.disconnected(&identity.caller(), reason);

@@ -12,6 +12,9 @@ impl Worker {
     pub(super) fn flush(&mut self, slot: Slot) {
         loop {
             let Some(connection) = self.shard.get_mut(slot) else { return };
+            if connection.endpoint.is_mailbox() {
+                return self.hand_out(slot);
+            }
             if connection.endpoint.send(&mut connection.outbox).is_err() {
                 return self.remove(slot, CloseReason::Lost);
             }
@@ -59,7 +62,7 @@ impl Worker {
     }
 
     /// A client that asks and does not read the answers is cut off like any other slow one.
-    fn check_bounds(&mut self, slot: Slot) {
+    pub(super) fn check_bounds(&mut self, slot: Slot) {
         let bounds = &self.shard.settings().backpressure;
         let most = 2 * (bounds.high_water + bounds.queue_bytes);
         let Some(connection) = self.shard.get(slot) else { return };

@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use starling_core::{CloseReason, ErrorCode, Notice, Refusal, Reply, Request, Tag};
 use starling_hub::Slot;
 use starling_proto::websocket::{self, CloseCode, Decoder, Event, Opcode, PeerError, Role};
-use starling_proto::{Action, Packet};
+use starling_proto::{Action, Closing, Packet};
 
+use super::super::encoder::Framing;
 use super::{State, Worker, tick};
 
 /// Reads from one socket in one turn; a client that sends more waits for the next.
@@ -44,7 +45,10 @@ impl Worker {
                     if len < scratch.len() && !line.socket.has_read_ahead() && !line.ended {
                         line.readable = false;
                     }
-                    self.decode(slot, &mut scratch[..len]);
+                    // What a client says behind the request for its stream is not for us.
+                    if line.framing() != Framing::Stream {
+                        self.decode(slot, &mut scratch[..len]);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => connection.endpoint.readable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -70,6 +74,10 @@ impl Worker {
             return;
         }
         connection.endpoint.held = false;
+        if connection.endpoint.desk.is_some() {
+            self.go_on_with_errands(slot);
+        }
+        let Some(connection) = self.shard.get_mut(slot).filter(|connection| !connection.endpoint.held) else { return };
         if !connection.endpoint.unread.is_empty() {
             let mut unread = std::mem::take(&mut connection.endpoint.unread);
             self.decode(slot, &mut unread);
@@ -97,6 +105,9 @@ impl Worker {
             Ok(_) => {}
             Err(error) => self.peer_failed(slot, &error),
         }
+        if let Some(candidate) = self.taking_over.take() {
+            self.take_over(candidate);
+        }
     }
 
     fn handle(&mut self, slot: Slot, event: Event<'_>) -> ControlFlow<()> {
@@ -108,6 +119,7 @@ impl Worker {
             Event::Close(code, _) => self.peer_closes(slot, code),
         }
         match self.shard.get(slot) {
+            _ if self.taking_over.is_some() => ControlFlow::Break(()),
             Some(connection) if !connection.is_blocked() && !connection.endpoint.verifying => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
@@ -130,7 +142,7 @@ impl Worker {
         }
     }
 
-    fn packet(&mut self, slot: Slot, packet: Packet<'_>) {
+    pub(super) fn packet(&mut self, slot: Slot, packet: Packet<'_>) {
         if !self.is_open(slot) {
             return;
         }
@@ -149,7 +161,9 @@ impl Worker {
                     }
                 }
                 Action::Request(tag, request) => self.request(slot, tag, request),
-                Action::Close(closing) => self.close(slot, closing.reason),
+                Action::Close(closing) => self.close_as(slot, closing),
+                Action::Probe => self.probe(slot),
+                Action::TakeOver => self.taking_over = Some(slot),
             }
         }
         self.actions = actions;
@@ -165,7 +179,7 @@ impl Worker {
         self.shard.touch_connection(slot);
     }
 
-    fn request(&mut self, slot: Slot, tag: Tag, request: Request) {
+    pub(super) fn request(&mut self, slot: Slot, tag: Tag, request: Request) {
         let Some(connection) = self.shard.get(slot) else { return };
         let awaits_auth = connection.endpoint.state == State::AwaitAuth;
         match request {
@@ -185,6 +199,15 @@ impl Worker {
             starling_hub::Endpoint::answer(endpoint, tag, reply, outbox);
             self.shard.touch_connection(slot);
         }
+    }
+
+    /// Begins to close as the session wants it.
+    fn close_as(&mut self, slot: Slot, closing: Closing) {
+        let reason = closing.reason;
+        if let Some(connection) = self.shard.get_mut(slot) {
+            connection.endpoint.close_as(closing);
+        }
+        self.close(slot, reason);
     }
 
     /// Begins to close, for a reason of ours.

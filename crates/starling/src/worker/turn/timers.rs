@@ -53,13 +53,20 @@ impl Worker {
         if line.expires_at != 0 && line.expires_at <= unix_ms {
             return self.end_with(slot, ErrorCode::TokenExpired, "the token has expired", CloseReason::TokenExpired);
         }
-        if silence >= interval + timeout {
+        let patience = line.patience(interval + timeout);
+        if silence >= patience {
+            if line.is_mailbox() && line.beat() == Beat::Client && line.is_visited() {
+                line.heard = now;
+                return;
+            }
             // Nobody listens: a close frame is not worth waiting for.
-            return self.remove(slot, CloseReason::HeartbeatTimeout);
+            let reason = if line.is_mailbox() { CloseReason::Lost } else { CloseReason::HeartbeatTimeout };
+            return self.remove(slot, reason);
         }
         let is_due = match line.beat() {
             Beat::Transport | Beat::Silence => silence >= interval && !line.pinged,
             Beat::Regular => now - line.beaten >= interval,
+            Beat::Every(period) => now - line.beaten >= ticks(period),
             Beat::Client => false,
         };
         if is_due {
@@ -86,10 +93,12 @@ impl Worker {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let is_closing = connection.closing().is_some();
         let line = &mut connection.endpoint;
+        let lost = line.heard.saturating_add(line.patience(interval + timeout));
         let mut next = match line.beat() {
             Beat::Transport | Beat::Silence if !line.pinged => line.heard + interval,
-            Beat::Transport | Beat::Silence | Beat::Client => line.heard + interval + timeout,
-            Beat::Regular => (line.beaten + interval).min(line.heard + interval + timeout),
+            Beat::Transport | Beat::Silence | Beat::Client => lost,
+            Beat::Regular => lost.min(line.beaten + interval),
+            Beat::Every(period) => lost.min(line.beaten + ticks(period)),
         };
         if is_closing {
             if line.close_by == 0 {

@@ -1,0 +1,111 @@
+//! What requests of their own bring to a connection, and fetch from it.
+//!
+//! A connection whose transport is not one socket (long-polling, or the time before a stream begins) has a desk, where
+//! HTTP requests leave errands and wait for what is in its outbox. So has a stream, for what its client sends beside it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use starling_core::{Reply, Request, Tag};
+use starling_hub::Slot;
+use starling_proto::{Closing, OwnedPacket};
+use tokio::sync::oneshot;
+
+use crate::auth::Claims;
+
+/// No protocol's own reference starts with this byte.
+const ASKED: u8 = 0xFF;
+
+/// See the module's documentation.
+pub(crate) struct Desk {
+    /// The name under which requests find the connection.
+    pub key: Option<Arc<str>>,
+    /// Who waits for what is in the outbox.
+    pub waiting: Option<oneshot::Sender<Fetched>>,
+    /// What came while an earlier request had to be answered first.
+    pub pending: VecDeque<Errand>,
+    /// Another transport is about to take over: nothing is handed out here.
+    pub held_back: bool,
+    /// How the connection ended, for who fetches next.
+    pub closing: Option<Closing>,
+    /// How long nobody may come before the client counts as lost, in ticks.
+    pub patience: u32,
+    /// The connection that this one wants to take over.
+    pub candidate_of: Option<Slot>,
+    asked: Vec<(u64, oneshot::Sender<Reply>)>,
+    asked_so_far: u64,
+}
+
+/// What somebody who fetches gets.
+#[derive(Debug)]
+pub(crate) enum Fetched {
+    /// What waited, in the connection's framing.
+    Waiting(Bytes),
+    /// Nothing: somebody else fetches now, or another transport takes over.
+    Superseded,
+    /// Nothing: somebody else is fetching.
+    Occupied,
+    /// The last that waited; the connection is at its end.
+    Closed(Bytes, Closing),
+}
+
+/// Something to do for a connection.
+pub(crate) enum Errand {
+    /// Its client sent these packets; `done` when all were looked at.
+    Packets { packets: VecDeque<OwnedPacket>, done: oneshot::Sender<()> },
+    /// Its client asks this, and wants the answer here.
+    Ask { request: Request, answer: oneshot::Sender<Reply> },
+    /// Its client has a newer token.
+    Renew(Box<Claims>),
+}
+
+impl Desk {
+    pub fn new(key: Option<Arc<str>>, patience: u32) -> Self {
+        Self {
+            key,
+            waiting: None,
+            pending: VecDeque::new(),
+            held_back: false,
+            closing: None,
+            patience,
+            candidate_of: None,
+            asked: Vec::new(),
+            asked_so_far: 0,
+        }
+    }
+
+    /// Notes who asks something; the answer comes with this tag.
+    pub fn expect(&mut self, answer: oneshot::Sender<Reply>) -> Tag {
+        self.asked_so_far += 1;
+        self.asked.push((self.asked_so_far, answer));
+        let mut tag = BytesMut::with_capacity(9);
+        tag.put_u8(ASKED);
+        tag.put_u64(self.asked_so_far);
+        Tag(tag.freeze())
+    }
+
+    /// Gives an answer to who asked, if it is one for this desk.
+    pub fn answered(&mut self, tag: &Tag, reply: Reply) -> Option<Reply> {
+        let mut bytes = &tag.0[..];
+        if bytes.len() != 9 || bytes.get_u8() != ASKED {
+            return Some(reply);
+        }
+        let number = bytes.get_u64();
+        if let Some(at) = self.asked.iter().position(|(known, _)| *known == number) {
+            // Whoever asked may have gone away meanwhile.
+            let _ = self.asked.swap_remove(at).1.send(reply);
+        }
+        None
+    }
+
+    /// Who waits, unless they went away.
+    pub fn take_waiting(&mut self) -> Option<oneshot::Sender<Fetched>> {
+        self.waiting.take().filter(|waiting| !waiting.is_closed())
+    }
+
+    /// Whether somebody waits.
+    pub fn is_visited(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed())
+    }
+}

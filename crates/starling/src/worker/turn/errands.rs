@@ -1,0 +1,300 @@
+//! Connections whose client sends requests: long-polling, streams before they begin, and what comes beside a stream.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use starling_core::{CloseReason, ErrorCode, Refusal, Reply, Tag};
+use starling_hub::{Connection, Slot};
+use starling_proto::native::Cursor;
+use starling_proto::websocket::Decoder;
+use starling_proto::websocket::Role;
+use starling_proto::{OwnedPacket, Packet};
+use tokio::sync::oneshot;
+
+use super::super::desk::{Desk, Errand, Fetched};
+use super::super::encoder::{frame, open_envelopes};
+use super::super::stamper::Stamper;
+use super::{Socket, State, Worker, tick};
+
+/// Bytes that one fetch brings at most, but for the packet that crosses the line.
+const MAX_FETCH: usize = 1 << 20;
+
+/// Errands that may wait for an answer of an earlier one; more are dropped, and whoever sent them is told that nothing
+/// is known of them.
+const MAX_PENDING: usize = 256;
+
+impl Worker {
+    /// Does something for a client that sent a request.
+    pub(super) fn errand(&mut self, slot: Slot, errand: Errand) {
+        let now = tick(self.now);
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let is_busy = connection.is_blocked() || connection.endpoint.verifying;
+        let line = &mut connection.endpoint;
+        line.heard = now;
+        line.pinged = false;
+        let Some(desk) = &mut line.desk else { return };
+        if desk.pending.len() >= MAX_PENDING {
+            return;
+        }
+        desk.pending.push_back(errand);
+        if is_busy {
+            line.held = true;
+        } else {
+            self.go_on_with_errands(slot);
+        }
+    }
+
+    /// Does what waits, until an answer must be waited for.
+    pub(super) fn go_on_with_errands(&mut self, slot: Slot) {
+        loop {
+            let Some(connection) = self.shard.get_mut(slot) else { return };
+            if connection.is_blocked() || connection.endpoint.verifying {
+                connection.endpoint.held = true;
+                return;
+            }
+            let Some(desk) = &mut connection.endpoint.desk else { return };
+            match desk.pending.pop_front() {
+                Some(Errand::Packets { packets, done }) => self.packets(slot, packets, done),
+                Some(Errand::Ask { request, answer }) => {
+                    let tag = desk.expect(answer);
+                    if self.shard.admit_message(slot, self.now) {
+                        self.request(slot, tag, request);
+                    } else {
+                        let refusal = Refusal::new(ErrorCode::RateLimited, "too many messages; slow down");
+                        self.answer(slot, &tag, Reply::Refused { refusal, channel: None });
+                    }
+                }
+                Some(Errand::Renew(claims)) => self.verified(slot, Tag::default(), Ok(claims)),
+                None => return,
+            }
+        }
+    }
+
+    fn packets(&mut self, slot: Slot, mut packets: VecDeque<OwnedPacket>, done: oneshot::Sender<()>) {
+        while let Some(packet) = packets.pop_front() {
+            match &packet {
+                OwnedPacket::Text(text) => match std::str::from_utf8(text) {
+                    Ok(text) => self.packet(slot, Packet::Text(text)),
+                    Err(_) => return self.close(slot, CloseReason::InvalidText),
+                },
+                OwnedPacket::Binary(bytes) => self.packet(slot, Packet::Binary(bytes)),
+            }
+            let Some(connection) = self.shard.get_mut(slot) else { return };
+            if (connection.is_blocked() || connection.endpoint.verifying) && !packets.is_empty() {
+                connection.endpoint.held = true;
+                if let Some(desk) = &mut connection.endpoint.desk {
+                    desk.pending.push_front(Errand::Packets { packets, done });
+                }
+                return;
+            }
+        }
+        // Whoever sent them may have gone away.
+        let _ = done.send(());
+    }
+
+    /// Somebody comes for what waits.
+    pub(super) fn fetch(&mut self, slot: Slot, fetched: oneshot::Sender<Fetched>, supersede: bool) {
+        let now = tick(self.now);
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let line = &mut connection.endpoint;
+        let is_mailbox = line.is_mailbox();
+        // A client that must answer heartbeats shows by that, and not by coming here, that it is there.
+        if line.beat() == starling_proto::session::Beat::Client {
+            line.heard = now;
+        }
+        let Some(desk) = &mut line.desk else { return };
+        if !is_mailbox || desk.held_back {
+            let _ = fetched.send(Fetched::Superseded);
+            return;
+        }
+        if let Some(earlier) = desk.take_waiting() {
+            if !supersede {
+                desk.waiting = Some(earlier);
+                let _ = fetched.send(Fetched::Occupied);
+                return;
+            }
+            let _ = earlier.send(Fetched::Superseded);
+        }
+        desk.waiting = Some(fetched);
+        self.hand_out(slot);
+    }
+
+    /// Gives what waits to whoever waits for it.
+    pub(super) fn hand_out(&mut self, slot: Slot) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let Some(desk) = &mut connection.endpoint.desk else { return };
+        if desk.held_back {
+            return self.check_bounds(slot);
+        }
+        let Some(waiting) = desk.take_waiting() else { return self.check_bounds(slot) };
+        let bytes = self.collect(slot);
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let is_over = connection.endpoint.state == State::Closing && connection.outbox.is_empty();
+        let Connection { endpoint, outbox, .. } = connection;
+        let Some(desk) = &mut endpoint.desk else { return };
+        let fetched = match desk.closing.take_if(|_| is_over) {
+            Some(closing) => Fetched::Closed(bytes, closing),
+            None if bytes.is_empty() => {
+                desk.waiting = Some(waiting);
+                return;
+            }
+            None => Fetched::Waiting(bytes),
+        };
+        match waiting.send(fetched) {
+            Ok(()) if is_over => self.remove(slot, CloseReason::Normal),
+            Ok(()) => {}
+            // Gone in this very moment: the next one gets it.
+            Err(Fetched::Waiting(bytes)) => outbox.push_front(bytes),
+            Err(Fetched::Closed(bytes, closing)) => {
+                outbox.push_front(bytes);
+                desk.closing = Some(closing);
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Takes what waits for the socket that a connection does not have.
+    fn collect(&mut self, slot: Slot) -> Bytes {
+        let mut first: Option<Bytes> = None;
+        let mut together = BytesMut::new();
+        let mut len = 0;
+        loop {
+            let Some(connection) = self.shard.get_mut(slot) else { break };
+            while len < MAX_FETCH
+                && let Some(bytes) = connection.outbox.pop()
+            {
+                len += bytes.len();
+                match &first {
+                    None if together.is_empty() => first = Some(bytes),
+                    _ => {
+                        if let Some(first) = first.take() {
+                            together.extend_from_slice(&first);
+                        }
+                        together.extend_from_slice(&bytes);
+                    }
+                }
+            }
+            if len >= MAX_FETCH || connection.is_at_rest() || !self.shard.drained(slot, self.now) {
+                break;
+            }
+        }
+        first.unwrap_or_else(|| together.freeze())
+    }
+
+    /// The stream of a connection begins: behind `head`, what has been waiting.
+    pub(super) fn attach(&mut self, slot: Slot, socket: Socket, head: Bytes, cursor: Option<Box<Cursor>>) {
+        let now = tick(self.now);
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        let line = &mut connection.endpoint;
+        line.socket = socket;
+        line.heard = now;
+        line.beaten = now;
+        if line.state == State::Closing {
+            line.state = State::Farewell;
+        }
+        match cursor {
+            Some(cursor) => {
+                let mut stamper = Box::new(Stamper::new(*cursor));
+                stamper.begin_with(head);
+                line.stamper = Some(stamper);
+            }
+            None => connection.outbox.push_front(head),
+        }
+        if self.register(slot) {
+            self.flush(slot);
+            self.reschedule(slot);
+        }
+    }
+
+    /// A WebSocket is about to take over a session: fetching ends here, so that the client may pause it.
+    pub(super) fn probe(&mut self, candidate: Slot) {
+        let Some(target) = self.target_of(candidate) else { return };
+        let Some(desk) = self.shard.get_mut(target).and_then(|target| target.endpoint.desk.as_mut()) else { return };
+        desk.held_back = true;
+        if let Some(waiting) = desk.take_waiting() {
+            let _ = waiting.send(Fetched::Superseded);
+        }
+    }
+
+    fn target_of(&self, candidate: Slot) -> Option<Slot> {
+        self.shard.get(candidate)?.endpoint.desk.as_ref()?.candidate_of
+    }
+
+    /// The WebSocket takes over: it gets what waits for the session, and the session hears what it says.
+    pub(super) fn take_over(&mut self, candidate: Slot) {
+        let now = tick(self.now);
+        let Some(target) = self.target_of(candidate) else { return };
+        if self.shard.get(target).is_none_or(|target| !target.endpoint.is_mailbox() || target.closing().is_some()) {
+            return self.close(candidate, CloseReason::Normal);
+        }
+        let Some(connection) = self.shard.get_mut(candidate) else { return };
+        let Connection { endpoint, outbox, .. } = connection;
+        let idle = Decoder::new(Role::Server, 0, None);
+        let decoder = std::mem::replace(&mut endpoint.decoder, idle);
+        let mut socket = std::mem::replace(&mut endpoint.socket, Socket::Absent);
+        let (framing, unread) = (endpoint.framing(), std::mem::take(&mut endpoint.unread));
+        let (readable, ended, full) = (endpoint.readable, endpoint.ended, endpoint.full);
+        // What the probing said and the socket has not taken yet goes first.
+        let said: Vec<Bytes> = std::iter::from_fn(|| outbox.pop()).collect();
+        if let Some(stream) = socket.stream() {
+            let _ = self.poll.registry().deregister(stream);
+        }
+        if let Some(desk) = &mut endpoint.desk {
+            desk.candidate_of = None;
+        }
+        self.remove(candidate, CloseReason::Normal);
+        let Some(connection) = self.shard.get_mut(target) else { return };
+        let line = &mut connection.endpoint;
+        line.socket = socket;
+        line.decoder = decoder;
+        line.unread = unread;
+        line.held = true;
+        line.full = full;
+        line.readable = readable || line.socket.has_read_ahead();
+        line.ended = ended;
+        line.heard = now;
+        line.pinged = false;
+        let form = line.reframe(framing);
+        self.shard.change_form(target, form, |envelopes| {
+            let mut packets = Vec::new();
+            open_envelopes(envelopes, &mut packets);
+            let mut frames = BytesMut::new();
+            packets.iter().for_each(|packet| frames.extend_from_slice(&frame(framing, packet)));
+            frames.freeze()
+        });
+        if !self.register(target) {
+            return;
+        }
+        if let Some(connection) = self.shard.get_mut(target) {
+            for bytes in said.into_iter().rev() {
+                connection.outbox.push_front(bytes);
+            }
+            if let Some(desk) = &mut connection.endpoint.desk {
+                desk.held_back = false;
+                if let Some(waiting) = desk.take_waiting() {
+                    let _ = waiting.send(Fetched::Superseded);
+                }
+            }
+        }
+        self.flush(target);
+        self.reschedule(target);
+        self.resume(target);
+    }
+
+    /// A connection with a desk is gone.
+    pub(super) fn leave_desk(&mut self, slot: Slot, mut desk: Desk) {
+        if let Some(key) = desk.key.take() {
+            self.shared.sessions.remove(&key, self.index, slot);
+        }
+        // The WebSocket that wanted to take over did not make it.
+        let target = desk.candidate_of.and_then(|target| self.shard.get_mut(target));
+        if let Some(target) = target
+            && let Some(desk) = &mut target.endpoint.desk
+        {
+            desk.held_back = false;
+        }
+        if let (Some(waiting), Some(closing)) = (desk.take_waiting(), desk.closing.take()) {
+            let _ = waiting.send(Fetched::Closed(Bytes::new(), closing));
+        }
+    }
+}
