@@ -1,5 +1,5 @@
 Object.defineProperty(exports, Symbol.toStringTag, { value: "Module" });
-const require_core = require("./core-CTyfzYnr.cjs");
+const require_core = require("./core-BVFIKMb8.cjs");
 exports.Backoff = require_core.Backoff;
 exports.Channel = require_core.Channel;
 exports.Client = require_core.Client;

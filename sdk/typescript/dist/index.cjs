@@ -1,5 +1,5 @@
 Object.defineProperty(exports, Symbol.toStringTag, { value: "Module" });
-const require_core = require("./core-CTyfzYnr.cjs");
+const require_core = require("./core-BVFIKMb8.cjs");
 //#region src/transport/http.ts
 /**
 * What SSE and long-polling share: messages to the server by `POST /send`, one after the other, and the order between

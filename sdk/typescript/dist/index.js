@@ -1,4 +1,4 @@
-import { a as Channel, c as readServerMessage, i as Backoff, l as Presence, n as websocket, o as Alarm, r as json, s as isFields, t as Client$1, u as StarlingError } from "./core-D18BK_aQ.js";
+import { a as Channel, c as readServerMessage, i as Backoff, l as Presence, n as websocket, o as Alarm, r as json, s as isFields, t as Client$1, u as StarlingError } from "./core-CeQYMdRU.js";
 //#region src/transport/http.ts
 /**
 * What SSE and long-polling share: messages to the server by `POST /send`, one after the other, and the order between

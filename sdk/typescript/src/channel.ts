@@ -101,10 +101,11 @@ export class Channel<Events extends EventMap = Record<string, unknown>> {
 
   /**
    * Subscribes, now and after every reconnect, until `unsubscribe`. Waits for a connection as long as it takes; bound it
-   * by `timeout` or `signal`. Rejects with the server's code. Further calls change nothing.
+   * by `timeout` or `signal`. Rejects with the server's code. Of further calls only `presence` and `data` count.
    */
   subscribe(options: SubscribeOptions = {}): Promise<Subscribed> {
     if (!this.#subscription.isWanted) this.presence.entered(options.data);
+    else if (options.data !== undefined) this.presence.enter(options.data).catch(() => {});
     const subscribed = this.#subscription.subscribe(options);
     this.#connect();
     return subscribed;

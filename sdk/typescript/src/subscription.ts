@@ -105,7 +105,10 @@ export class Subscription {
 
   /** Resolves when the server agreed; while it is wanted, with what it agreed to then. */
   subscribe(options: SubscribeOptions): Promise<Subscribed> {
-    if (this.#wish) return this.#wish.promise;
+    if (this.#wish) {
+      this.#extend(options);
+      return this.#wish.promise;
+    }
     this.#options = options;
     this.#log.start(options.recover);
     this.#wish = new Wish(this.#settings, options, (error) => void this.unsubscribe(error, { timeout: 0 }));
@@ -115,22 +118,15 @@ export class Subscription {
 
   /** Resolves when the server agreed, at once while there is no connection. */
   unsubscribe(error: unknown = new StarlingError("CLOSED", "unsubscribed"), options?: RequestOptions): Promise<void> {
-    const isKnown = this.#stage === "asked" || this.#stage === "live";
     this.#forget()?.reject(error);
-    if (!isKnown) return Promise.resolve();
-    this.#stage = "leaving";
-    return new Promise((resolve, reject) => {
-      const left = (error?: unknown) => {
-        if (this.#stage === "leaving" && question === this.#question) this.#left();
-        // Any other end, as that of the connection, is what was asked for.
-        const isGivenUp = error instanceof StarlingError ? error.code === "TIMEOUT" : error !== undefined;
-        if (isGivenUp) reject(error);
-        else resolve();
-      };
-      const question = ++this.#question;
-      const request: ClientRequest = { type: "unsubscribe", channel: this.channel };
-      this.#requests.start(request, "moot", options ?? {}, { resolve: () => left(), reject: left });
-    });
+    return new Promise((resolve, reject) => this.#leave(options, { resolve: () => resolve(), reject }));
+  }
+
+  /** Presence is asked for with the subscription: for somebody who wants it later, that is made once more. */
+  #extend({ presence }: SubscribeOptions): void {
+    if (!presence || this.#options.presence) return;
+    this.#options = { ...this.#options, presence };
+    this.#leave({ timeout: 0 });
   }
 
   attached(): void {
@@ -234,9 +230,23 @@ export class Subscription {
     this.#retry.set(RETRY_AFTER * (1 + this.#settings.environment.random()), () => this.#ask());
   }
 
-  #left(): void {
-    this.#stage = "off";
-    if (this.#wish && this.#isOnline) this.#ask();
+  /** Tells the server; what comes until it answers is of the earlier subscription. Then it is asked for anew, if wanted. */
+  #leave(options: RequestOptions = {}, answer?: { resolve(): void; reject(error: unknown): void }): void {
+    if (this.#stage !== "asked" && this.#stage !== "live") return answer?.resolve();
+    this.#stage = "leaving";
+    const question = ++this.#question;
+    const left = (error?: unknown) => {
+      if (question === this.#question && this.#stage === "leaving") {
+        this.#stage = "off";
+        if (this.#wish) this.#ask();
+      }
+      // Any other end, as that of the connection, is what was asked for.
+      const isGivenUp = error instanceof StarlingError ? error.code === "TIMEOUT" : error !== undefined;
+      if (isGivenUp) answer?.reject(error);
+      else answer?.resolve();
+    };
+    const request: ClientRequest = { type: "unsubscribe", channel: this.channel };
+    this.#requests.start(request, "moot", options, { resolve: () => left(), reject: left });
   }
 
   /** It is wanted no longer. */

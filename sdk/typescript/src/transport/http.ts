@@ -43,10 +43,11 @@ export abstract class HttpLink implements Link {
     if (!this.#done) this.#events.heard();
   }
 
-  /** The server agreed; once. */
+  /** The server agreed. Said again, it must be the same session: another one knows nothing of our subscriptions. */
   protected opened(connectionId: unknown): void {
-    if (this.#done || this.#connectionId !== undefined) return;
+    if (this.#done || this.#connectionId === connectionId) return;
     if (typeof connectionId !== "string") throw new StarlingError("PROTOCOL", "no connectionId");
+    if (this.#connectionId !== undefined) throw new StarlingError("CONNECTION_LOST", "the session is gone");
     this.#connectionId = connectionId;
     const welcome: Welcome = { type: "auth_ack", connectionId };
     this.#events.opened(welcome);

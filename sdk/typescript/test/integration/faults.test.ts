@@ -145,7 +145,10 @@ describeWithServer("behind a network that fails", () => {
       },
     });
     await client.channel("leak").subscribe({ presence: true, data: {} });
-    client.channel("leak").publish("x", 1).catch(() => {});
+    client
+      .channel("leak")
+      .publish("x", 1)
+      .catch(() => {});
     client.close();
     expect(timers.size).toBe(0);
     while (proxy.open > 0) await new Promise(setImmediate);

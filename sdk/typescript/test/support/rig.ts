@@ -176,5 +176,14 @@ let count = 0;
 /** A message of a channel as a server sends it. */
 export function message(channel: string, offset: number | undefined, more: Json = {}): Json {
   const place = offset === undefined ? {} : { offset, epoch: "e" };
-  return { type: "message", channel, event: "message", payload: offset ?? null, id: `m${++count}`, ts: 0, ...place, ...more };
+  return {
+    type: "message",
+    channel,
+    event: "message",
+    payload: offset ?? null,
+    id: `m${++count}`,
+    ts: 0,
+    ...place,
+    ...more,
+  };
 }

@@ -24,7 +24,10 @@ for (const [name, garbage] of [
   ["null", "null"],
   ["no type", "{}"],
   ["a message without a channel", '{"type":"message","event":"x","payload":1,"id":"1","ts":1}'],
-  ["an offset below zero", '{"type":"message","channel":"a","event":"x","payload":1,"id":"1","ts":1,"offset":-1,"epoch":"e"}'],
+  [
+    "an offset below zero",
+    '{"type":"message","channel":"a","event":"x","payload":1,"id":"1","ts":1,"offset":-1,"epoch":"e"}',
+  ],
   ["members that are none", '{"type":"presence_state","channel":"a","members":[1]}'],
   ["the prototype's names as a type", '{"type":"auth_ack"}'],
 ] as const) {

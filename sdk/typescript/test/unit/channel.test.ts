@@ -9,7 +9,8 @@ async function subscribed(options = {}) {
   const room = rig.client.channel<Record<string, unknown>>("room");
   const got: unknown[] = [];
   room.onMessage(({ payload }) => got.push(payload));
-  for (const name of ["recovered", "gap", "unsubscribed"] as const) room.watch(name, (event) => got.push([name, event]));
+  for (const name of ["recovered", "gap", "unsubscribed"] as const)
+    room.watch(name, (event) => got.push([name, event]));
   const promise = room.subscribe(options);
   const request = await socket.ack("subscribe", { channel: "room", epoch: "e", offset: 0 });
   return { rig, socket, room, got, request, result: await promise };
@@ -341,7 +342,11 @@ test("presence: a live set that survives a reconnect with one honest change", as
     ["c", {}],
     ["b", { on: "phone" }],
   ]);
-  expect(changes).toEqual([["+a", "+b"], ["+c", "-a"], ["+b", "-b"]]);
+  expect(changes).toEqual([
+    ["+a", "+b"],
+    ["+c", "-a"],
+    ["+b", "-b"],
+  ]);
   const updated = room.presence.update({ name: "Anna" });
   await socket.ack("presence");
   await updated;
@@ -437,5 +442,22 @@ test("after close() everyone who waits is told, and subscriptions come back with
   const request = await rig.socket.ack("subscribe", { epoch: "e", offset: 2, recovered: true });
   expect(request.recover).toEqual({ epoch: "e", offset: 1 });
   await rig.socket.say(message("room", 2));
+  expect(got).toEqual([1, ["recovered", { recovered: true }], 2]);
+});
+
+test("presence for somebody who comes later: the subscription is made once more, and nothing is missed", async () => {
+  const { socket, room, got } = await subscribed();
+  await socket.say(message("room", 1));
+  const again = room.subscribe({ presence: true });
+  await socket.say(message("room", 2));
+  await socket.ack("unsubscribe");
+  expect(await socket.ack("subscribe", { epoch: "e", offset: 2, recovered: true })).toMatchObject({
+    presence: true,
+    recover: { epoch: "e", offset: 1 },
+  });
+  await again;
+  await socket.say(message("room", 2));
+  room.subscribe({ presence: true, data: { name: "Ann" } });
+  expect(await socket.ack("presence")).toMatchObject({ action: "enter", data: { name: "Ann" } });
   expect(got).toEqual([1, ["recovered", { recovered: true }], 2]);
 });

@@ -186,7 +186,9 @@ test("a WebSocket that cannot even be made is an attempt that failed", async () 
 test("an address that is none is told at once", () => {
   expect(() => new Rig().client.channel("x")).not.toThrow();
   for (const url of ["nonsense", "ftp://example.test"]) {
-    expect(() => new (Object.getPrototypeOf(Object.getPrototypeOf(new Rig().client)).constructor)(url)).toThrow(TypeError);
+    expect(() => new (Object.getPrototypeOf(Object.getPrototypeOf(new Rig().client)).constructor)(url)).toThrow(
+      TypeError,
+    );
   }
 });
 

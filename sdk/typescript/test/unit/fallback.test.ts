@@ -104,7 +104,9 @@ test("the way back: the better transport is tried beside, and taken when it last
   await live(rig, 1000);
   expect(rig.client.status).toMatchObject({ state: "connected", transport: "first", connectionId: "c2" });
   expect(fallback.isClosed).toBe(true);
-  expect(await better.ack("subscribe", { epoch: "e", offset: 2, recovered: true })).toMatchObject({ recover: { offset: 1 } });
+  expect(await better.ack("subscribe", { epoch: "e", offset: 2, recovered: true })).toMatchObject({
+    recover: { offset: 1 },
+  });
   expect((await better.ack("publish")).messageId).toBe(sent.messageId);
   await publish;
   await better.say(message("room", 2));
