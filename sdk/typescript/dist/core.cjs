@@ -1,5 +1,5 @@
 Object.defineProperty(exports, Symbol.toStringTag, { value: "Module" });
-const require_core = require("./core-BVFIKMb8.cjs");
+const require_core = require("./core-IlvZitjS.cjs");
 exports.Backoff = require_core.Backoff;
 exports.Channel = require_core.Channel;
 exports.Client = require_core.Client;

@@ -1,5 +1,5 @@
 Object.defineProperty(exports, Symbol.toStringTag, { value: "Module" });
-const require_core = require("./core-BVFIKMb8.cjs");
+const require_core = require("./core-IlvZitjS.cjs");
 //#region src/transport/http.ts
 /**
 * What SSE and long-polling share: messages to the server by `POST /send`, one after the other, and the order between
@@ -31,10 +31,11 @@ var HttpLink = class {
 	heard() {
 		if (!this.#done) this.#events.heard();
 	}
-	/** The server agreed; once. */
+	/** The server agreed. Said again, it must be the same session: another one knows nothing of our subscriptions. */
 	opened(connectionId) {
-		if (this.#done || this.#connectionId !== void 0) return;
+		if (this.#done || this.#connectionId === connectionId) return;
 		if (typeof connectionId !== "string") throw new require_core.StarlingError("PROTOCOL", "no connectionId");
+		if (this.#connectionId !== void 0) throw new require_core.StarlingError("CONNECTION_LOST", "the session is gone");
 		this.#connectionId = connectionId;
 		const welcome = {
 			type: "auth_ack",

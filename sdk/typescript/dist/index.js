@@ -1,4 +1,4 @@
-import { a as Channel, c as readServerMessage, i as Backoff, l as Presence, n as websocket, o as Alarm, r as json, s as isFields, t as Client$1, u as StarlingError } from "./core-CeQYMdRU.js";
+import { a as Channel, c as readServerMessage, i as Backoff, l as Presence, n as websocket, o as Alarm, r as json, s as isFields, t as Client$1, u as StarlingError } from "./core-DXwqB28E.js";
 //#region src/transport/http.ts
 /**
 * What SSE and long-polling share: messages to the server by `POST /send`, one after the other, and the order between
@@ -30,10 +30,11 @@ var HttpLink = class {
 	heard() {
 		if (!this.#done) this.#events.heard();
 	}
-	/** The server agreed; once. */
+	/** The server agreed. Said again, it must be the same session: another one knows nothing of our subscriptions. */
 	opened(connectionId) {
-		if (this.#done || this.#connectionId !== void 0) return;
+		if (this.#done || this.#connectionId === connectionId) return;
 		if (typeof connectionId !== "string") throw new StarlingError("PROTOCOL", "no connectionId");
+		if (this.#connectionId !== void 0) throw new StarlingError("CONNECTION_LOST", "the session is gone");
 		this.#connectionId = connectionId;
 		const welcome = {
 			type: "auth_ack",

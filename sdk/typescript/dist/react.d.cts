@@ -1,4 +1,4 @@
-import { a as Channel, i as Status, j as StarlingError, m as SubscribeOptions, o as EventMap, p as Gap, s as EventName, t as Client, u as MessageOf } from "./client-B1isvpbT.cjs";
+import { O as StarlingError, a as Channel, i as Status, m as SubscribeOptions, o as EventMap, p as Gap, s as EventName, t as Client, u as MessageOf } from "./client-llab6hKX.cjs";
 import { s as Member } from "./codec-DdVb6VAH.cjs";
 import { ReactNode } from "react";
 

@@ -1,4 +1,4 @@
-import { a as Channel, i as Status, j as StarlingError, m as SubscribeOptions, o as EventMap, p as Gap, s as EventName, t as Client, u as MessageOf } from "./client-VN6yT0kK.js";
+import { O as StarlingError, a as Channel, i as Status, m as SubscribeOptions, o as EventMap, p as Gap, s as EventName, t as Client, u as MessageOf } from "./client-BDNWLpn_.js";
 import { s as Member } from "./codec-Ct0QYdZJ.js";
 import { ReactNode } from "react";
 

@@ -4,12 +4,12 @@ import { resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 
-const KIB = 1024;
+const KB = 1000;
 const PAGES = [
-  ["WebSocket and JSON only", 'export { Client, websocket } from "./dist/core.js";', 8 * KIB],
-  ["with SSE and long-polling to fall back to", 'export { Client } from "./dist/index.js";', 9 * KIB],
-  ["the MessagePack codec", 'export * from "./dist/msgpack.js";', 3 * KIB],
-  ["the React hooks", 'export * from "./dist/react.js";', 2 * KIB],
+  ["WebSocket and JSON only", 'export { Client, websocket } from "./dist/core.js";', 8 * KB],
+  ["with SSE and long-polling to fall back to", 'export { Client } from "./dist/index.js";', 10 * KB],
+  ["the MessagePack codec", 'export * from "./dist/msgpack.js";', 3 * KB],
+  ["the React hooks", 'export * from "./dist/react.js";', 2 * KB],
 ];
 
 /** Bytes of `source`, bundled with what it imports. */

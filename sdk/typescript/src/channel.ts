@@ -103,12 +103,11 @@ export class Channel<Events extends EventMap = Record<string, unknown>> {
    * Subscribes, now and after every reconnect, until `unsubscribe`. Waits for a connection as long as it takes; bound it
    * by `timeout` or `signal`. Rejects with the server's code. Of further calls only `presence` and `data` count.
    */
-  subscribe(options: SubscribeOptions = {}): Promise<Subscribed> {
+  async subscribe(options: SubscribeOptions = {}): Promise<Subscribed> {
+    this.#connect();
     if (!this.#subscription.isWanted) this.presence.entered(options.data);
     else if (options.data !== undefined) this.presence.enter(options.data).catch(() => {});
-    const subscribed = this.#subscription.subscribe(options);
-    this.#connect();
-    return subscribed;
+    return this.#subscription.subscribe(options);
   }
 
   /** Ends the subscription, its iterators and presence. Resolves when the server knows; offline, at once. */
@@ -140,15 +139,14 @@ export class Channel<Events extends EventMap = Record<string, unknown>> {
   messages<Name extends EventName<Events> = EventName<Events>>(
     options: IterateOptions<Name> = {},
   ): AsyncIterableIterator<Extract<MessageOf<Events>, { event: Name }>> {
-    const queue = new MessageQueue<Message>(options);
-    const push = (message: Message) => queue.push(message);
     const { event } = options;
+    const push = (message: Message) => queue.push(message);
     const off = event === undefined ? this.#all.on("message", push) : this.#messages.on(event, push);
-    this.#queues.add(queue);
-    queue.onEnd(() => {
+    const queue = new MessageQueue<Message>(options, () => {
       off();
       this.#queues.delete(queue);
     });
+    this.#queues.add(queue);
     return queue as unknown as AsyncIterableIterator<Extract<MessageOf<Events>, { event: Name }>>;
   }
 
@@ -166,9 +164,9 @@ export class Channel<Events extends EventMap = Record<string, unknown>> {
     payload: Events[Name],
     { messageId = newId(), key, echo, ...options }: PublishOptions = {},
   ): Promise<Published> {
+    this.#connect();
     const silent = echo === false ? this.#subscription.silent : undefined;
     silent?.published(messageId);
-    this.#connect();
     return new Promise((resolve, reject) => {
       const request = { type: "publish" as const, channel: this.name, event, payload, messageId, key, echo };
       this.#requests.start(request, "again", options, {

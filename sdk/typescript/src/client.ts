@@ -107,19 +107,11 @@ export class Client {
     return (await this.#requests.request(request, "lost", options)).payload as Reply;
   }
 
-  /** Connects for the first time; who closed the client opens it again. */
+  /** Connects for the first time. Who closed the client opens it again. */
   #need(): void {
     const { state, error } = this.status;
     if (state === "idle") this.connect();
-    if (state === "closed" || state === "failed") {
-      // Whoever asked is told as by any other end.
-      const reason = error ?? new StarlingError("CLOSED", "the client is closed");
-      queueMicrotask(() => {
-        if (this.status.state !== state) return;
-        for (const channel of this.#channels.values()) channel.ended(reason);
-        this.#requests.end(reason);
-      });
-    }
+    if (state === "closed" || state === "failed") throw error ?? new StarlingError("CLOSED");
   }
 
   #receive(message: ServerMessage): void {

@@ -68,9 +68,8 @@ export class Connection {
   #ladder: Ladder;
   #renewal: Renewal;
   #line: Line | undefined;
-  /** A better transport that is tried beside the line, and its rung. */
+  /** The best transport, tried beside the line. */
   #probe: Line | undefined;
-  #probeRung = 0;
   #retry: Alarm;
   #stable: Alarm;
   #upgrade: Alarm;
@@ -108,7 +107,7 @@ export class Connection {
     const { state } = this.status;
     if (state === "connecting" || state === "connected") return;
     if (state !== "waiting") {
-      if (this.#settings.transports.length === 0) throw new TypeError("no transport: pass environment.WebSocket");
+      if (this.#settings.transports.length === 0) throw new TypeError("no transport: no WebSocket");
       this.#backoff.reset();
       this.#refusals = 0;
       this.#isOffline = false;
@@ -120,7 +119,7 @@ export class Connection {
   /** Ends everything; `connect` starts anew. */
   close(): void {
     if (this.status.state === "closed") return;
-    this.#end({ state: "closed" }, new StarlingError("CLOSED", "the client was closed"));
+    this.#end({ state: "closed" }, new StarlingError("CLOSED"));
   }
 
   send(message: ClientMessage): void {
@@ -227,16 +226,14 @@ export class Connection {
   }
 
   #scheduleUpgrade(): void {
-    const rung = this.#ladder.nextBetter();
-    if (rung === undefined) return;
-    this.#upgrade.set(this.#upgradeDelay, () => this.#tryBetter(rung));
+    if (this.#ladder.rung === 0) return;
+    this.#upgrade.set(this.#upgradeDelay, () => this.#tryBest());
     this.#upgradeDelay = Math.min(this.#upgradeDelay * 2, UPGRADE_CAP);
   }
 
-  /** Opens a better transport beside the present one, and moves when it has lasted: a proxy may cut it soon after. */
-  #tryBetter(rung: number): void {
-    this.#probeRung = rung;
-    this.#probe = this.#newLine(rung, {
+  /** Opens the best transport beside the present one, and moves when it has lasted: a proxy may cut it soon after. */
+  #tryBest(): void {
+    this.#probe = this.#newLine(0, {
       opened: () => this.#upgrade.set(this.#settings.stableAfter, () => this.#adoptProbe()),
       receive: () => {},
       lost: () => {
@@ -253,8 +250,8 @@ export class Connection {
     this.#probe = undefined;
     this.#line = probe;
     probe.events = this.#lineEvents;
-    if (old) this.#events.detached(new StarlingError("CONNECTION_LOST", "moved to a better transport"));
-    this.#ladder.moveTo(this.#probeRung);
+    if (old) this.#events.detached(new StarlingError("CONNECTION_LOST", "moved"));
+    this.#ladder.moveTo(0);
     this.#opened(probe.welcome);
     // Last, so that presence is entered on the new connection before it is left on the old one.
     old?.close();

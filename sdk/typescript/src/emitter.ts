@@ -15,14 +15,11 @@ export class Emitter<Events extends object> {
     listeners.add(entry);
     return () => {
       listeners.delete(entry);
-      if (listeners.size === 0 && this.#listeners.get(name) === listeners) this.#listeners.delete(name);
     };
   }
 
-  /** Returns whether anybody listened. */
-  emit<Name extends keyof Events>(name: Name, event: Events[Name]): boolean {
-    const listeners = this.#listeners.get(name);
-    for (const listener of [...(listeners ?? [])] as ((event: Events[Name]) => void)[]) {
+  emit<Name extends keyof Events>(name: Name, event: Events[Name]): void {
+    for (const listener of [...(this.#listeners.get(name) ?? [])] as ((event: Events[Name]) => void)[]) {
       try {
         listener(event);
       } catch (error) {
@@ -31,6 +28,5 @@ export class Emitter<Events extends object> {
         });
       }
     }
-    return listeners !== undefined;
   }
 }

@@ -83,5 +83,5 @@ export function closeError(code: number, reason: string): StarlingError {
     4008: "SLOW_CONSUMER",
     4029: "RATE_LIMITED",
   };
-  return new StarlingError(codes[code] ?? "CONNECTION_LOST", `closed with ${code}${reason && `: ${reason}`}`);
+  return new StarlingError(codes[code] ?? "CONNECTION_LOST", `closed with ${code} ${reason}`);
 }

@@ -9,14 +9,13 @@ const PATIENCE_PROVEN = 3;
 
 /**
  * Transports from best to worst. Failures lead a rung down, from the last one back to the first; a connection that
- * stays is kept, and better rungs are tried beside it.
+ * stays is kept, and the best one is tried beside it from time to time.
  */
 export class Ladder {
   readonly #rungs: number;
   #rung = 0;
   #failures = 0;
   #proven = new Set<number>();
-  #probed = -1;
 
   constructor(rungs: number) {
     this.#rungs = rungs;
@@ -25,13 +24,6 @@ export class Ladder {
   /** The transport to use. */
   get rung(): number {
     return this.#rung;
-  }
-
-  /** The better transport to try next beside the present one; `undefined` on the best. */
-  nextBetter(): number | undefined {
-    if (this.#rung === 0) return undefined;
-    this.#probed = (this.#probed + 1) % this.#rung;
-    return this.#probed;
   }
 
   /** It could not be opened, or was cut before it proved stable. */
@@ -51,6 +43,5 @@ export class Ladder {
   moveTo(rung: number): void {
     this.#rung = rung;
     this.#failures = 0;
-    this.#probed = -1;
   }
 }

@@ -42,7 +42,7 @@ export class Line {
       () => this.#lost({ error: new StarlingError("CONNECTION_LOST", "no sign of life") }),
     );
     this.#alarm.set(connectTimeout, () =>
-      this.#lost({ error: new StarlingError("TIMEOUT", `not connected within ${connectTimeout} ms`) }),
+      this.#lost({ error: new StarlingError("TIMEOUT", `connect: no answer in ${connectTimeout} ms`) }),
     );
     tokens.current().then(
       (token) => this.#open(token),

@@ -16,58 +16,59 @@ export interface IterateOptions<Event extends string = string> {
 /** Collects from the moment it is made until it ends; then gives what is left. */
 export class MessageQueue<Of extends Message> implements AsyncIterableIterator<Of> {
   #limit: number;
+  #signal: AbortSignal | undefined;
+  #ended: () => void;
   #items: Of[] = [];
-  #waiting: { resolve(result: IteratorResult<Of>): void; reject(error: unknown): void }[] = [];
-  #end: { error?: StarlingError } | undefined;
-  #release: (() => void)[] = [];
+  #waiting: ((result: IteratorResult<Of>) => void)[] = [];
+  #isEnded = false;
+  #error: StarlingError | undefined;
+  #abort = () => this.end();
 
-  constructor({ limit = 1000, signal }: IterateOptions) {
+  /** `ended` is called when it ends: no more need be pushed. */
+  constructor({ limit = 1000, signal }: IterateOptions, ended: () => void) {
     this.#limit = limit;
-    const abort = () => this.end();
-    signal?.addEventListener("abort", abort);
-    this.#release.push(() => signal?.removeEventListener("abort", abort));
-    if (signal?.aborted) this.end();
+    this.#signal = signal;
+    this.#ended = ended;
+    signal?.addEventListener("abort", this.#abort);
+    if (signal?.aborted) queueMicrotask(this.#abort);
   }
 
-  /** Calls `release` when it ends. */
-  onEnd(release: () => void): void {
-    if (this.#end) release();
-    else this.#release.push(release);
-  }
-
-  push(item: Of): void {
-    if (this.#end) return;
+  push(value: Of): void {
+    if (this.#isEnded) return;
     const waiting = this.#waiting.shift();
-    if (waiting) waiting.resolve({ done: false, value: item });
-    else if (this.#items.push(item) > this.#limit) {
-      this.end(new StarlingError("OVERFLOW", `more than ${this.#limit} messages wait for a loop`));
+    if (waiting) waiting({ done: false, value });
+    else if (this.#items.push(value) > this.#limit) {
+      this.#error = new StarlingError("OVERFLOW");
+      this.end();
     }
   }
 
-  end(error?: StarlingError): void {
-    if (this.#end) return;
-    this.#end = error ? { error } : {};
-    for (const release of this.#release) release();
-    for (const { resolve } of this.#waiting) resolve({ done: true, value: undefined });
-    this.#waiting = [];
+  end(): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#ended();
+    for (const waiting of this.#waiting) waiting(DONE);
   }
 
-  next(): Promise<IteratorResult<Of>> {
-    const item = this.#items.shift();
-    if (item) return Promise.resolve({ done: false, value: item });
-    if (!this.#end) return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
-    const { error } = this.#end;
-    this.#end = {};
-    return error ? Promise.reject(error) : Promise.resolve({ done: true, value: undefined });
+  async next(): Promise<IteratorResult<Of>> {
+    const value = this.#items.shift();
+    if (value) return { done: false, value };
+    const error = this.#error;
+    this.#error = undefined;
+    if (error) throw error;
+    return this.#isEnded ? DONE : new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  return(): Promise<IteratorResult<Of>> {
+  async return(): Promise<IteratorResult<Of>> {
     this.end();
     this.#items = [];
-    return Promise.resolve({ done: true, value: undefined });
+    return DONE;
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 }
+
+const DONE = { done: true, value: undefined } as const;

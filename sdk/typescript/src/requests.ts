@@ -58,7 +58,7 @@ export class Requests {
     const isPublish = message.type === "publish";
     const { signal, timeout = isPublish ? publishTimeout : usual } = options;
     if (isPublish && this.#publishes >= queue) {
-      return answer.reject(new StarlingError("QUEUE_FULL", `${queue} publishes await their acknowledgement`));
+      return answer.reject(new StarlingError("QUEUE_FULL"));
     }
     const settle = () => {
       deadline.clear();

@@ -30,7 +30,7 @@ export interface ClientOptions {
   connectTimeout?: number;
   /** How a dead connection is found. */
   heartbeat?: HeartbeatOptions;
-  /** How long a fallback is used before better transports are tried beside it; doubles up to 10 min. Default 15,000. */
+  /** How long a fallback is used before the best one is tried beside it; doubles up to 10 min. Default 15,000. */
   upgradeAfter?: number;
   /** How long an answer to a request other than publish may take, offline time included. 0: for ever. Default 10,000. */
   timeout?: number;

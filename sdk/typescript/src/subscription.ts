@@ -117,7 +117,7 @@ export class Subscription {
   }
 
   /** Resolves when the server agreed, at once while there is no connection. */
-  unsubscribe(error: unknown = new StarlingError("CLOSED", "unsubscribed"), options?: RequestOptions): Promise<void> {
+  unsubscribe(error: unknown = new StarlingError("CLOSED"), options?: RequestOptions): Promise<void> {
     this.#forget()?.reject(error);
     return new Promise((resolve, reject) => this.#leave(options, { resolve: () => resolve(), reject }));
   }
@@ -264,21 +264,30 @@ export class Subscription {
 class Wish {
   readonly promise: Promise<Subscribed>;
   isPending = true;
-  resolve!: (subscribed: Subscribed) => void;
-  reject!: (error: unknown) => void;
+  #deadline: Deadline;
+  #resolve: ((subscribed: Subscribed) => void) | undefined;
+  #reject: ((error: unknown) => void) | undefined;
 
   constructor({ environment }: Settings, options: RequestOptions, giveUp: (error: unknown) => void) {
-    const deadline = new Deadline(environment, options, "subscribe", giveUp);
+    this.#deadline = new Deadline(environment, options, "subscribe", giveUp);
     this.promise = new Promise((resolve, reject) => {
-      const settling =
-        <Of>(settle: (of: Of) => void) =>
-        (of: Of) => {
-          this.isPending = false;
-          deadline.clear();
-          settle(of);
-        };
-      this.resolve = settling(resolve);
-      this.reject = settling(reject);
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
+  }
+
+  resolve(subscribed: Subscribed): void {
+    this.#settled();
+    this.#resolve?.(subscribed);
+  }
+
+  reject(error: unknown): void {
+    this.#settled();
+    this.#reject?.(error);
+  }
+
+  #settled(): void {
+    this.isPending = false;
+    this.#deadline.clear();
   }
 }

@@ -31,11 +31,7 @@ export class Tokens {
 
   /** A token that is still good, as far as can be told from here. */
   async current(): Promise<string | undefined> {
-    if (this.#kept !== undefined) {
-      const { exp } = claims(this.#kept);
-      if (exp === undefined || exp * 1000 > this.#environment.now()) return this.#kept;
-    }
-    return this.fresh();
+    return this.#kept !== undefined && expiry(this.#kept) > this.#environment.now() ? this.#kept : this.fresh();
   }
 
   /** A token from the source. Whoever asks while one is being fetched gets the same. */
@@ -87,13 +83,10 @@ export class Renewal {
   /** The server took `token`; it said that it expires at `expiresAt` (Unix milliseconds), or nothing. */
   schedule(expiresAt: number | undefined, token: string | undefined): void {
     if (!this.#tokens.isRenewable) return;
-    const { exp, iat } = token === undefined ? {} : claims(token);
-    const end = expiresAt ?? (exp === undefined ? undefined : exp * 1000);
-    if (end === undefined) return this.#alarm.clear();
-    let left = end - this.#environment.now();
-    // The server has just taken it, so that this clock must be wrong; the token itself tells how long it lives.
-    if (left <= 0) left = exp !== undefined && iat !== undefined ? (exp - iat) * 1000 : Number.POSITIVE_INFINITY;
-    if (left === Number.POSITIVE_INFINITY) return this.#alarm.clear();
+    this.#alarm.clear();
+    const left = (expiresAt ?? expiry(token)) - this.#environment.now();
+    // A token that was just taken and has expired tells that this clock is wrong. The server will say when it is time.
+    if (!(left > 0 && left < Number.POSITIVE_INFINITY)) return;
     this.#alarm.set(Math.max(1000, left - Math.min(RENEW_BEFORE, left / 5)), () => void this.#renew());
   }
 
@@ -118,15 +111,13 @@ export class Renewal {
   }
 }
 
-/** What a JWT says of its life, in Unix seconds; nothing for any other token. */
-function claims(token: string): { exp?: number; iat?: number } {
+/** When a JWT expires (Unix milliseconds); never, as far as can be told, for any other token. */
+function expiry(token = ""): number {
   try {
     const body = (token.split(".")[1] ?? "").replaceAll("-", "+").replaceAll("_", "/");
-    const fields: unknown = JSON.parse(atob(body));
-    if (!isFields(fields)) return {};
-    const { exp, iat } = fields;
-    return { ...(typeof exp === "number" && { exp }), ...(typeof iat === "number" && { iat }) };
+    const claims: unknown = JSON.parse(atob(body));
+    return isFields(claims) && typeof claims.exp === "number" ? claims.exp * 1000 : Number.POSITIVE_INFINITY;
   } catch {
-    return {};
+    return Number.POSITIVE_INFINITY;
   }
 }
