@@ -13,7 +13,7 @@
 //! - Payloads and presence data nested deeper than [`MAX_DEPTH`] are `INVALID_MESSAGE`.
 //! - What an application answers to a subscription is the `payload` of its `ack`.
 //! - The server's own events for one connection are `{"type":"event","channel"?,"event","payload","ack"?}`; one with an
-//!   `ack` is answered by `{"type":"ack","ack","payload"}`.
+//!   `ack` is answered by `{"type":"reply","ack","payload"}`.
 
 mod codes;
 mod compose;

@@ -78,7 +78,7 @@ fn command<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Command, Refusal> {
             payload: payload(fields)?,
             fallback: None,
         },
-        "ack" => Request::Acknowledge {
+        "reply" => Request::Acknowledge {
             ack: whole(fields, Name::Ack)?.ok_or_else(|| missing(Name::Ack))?,
             payload: payload(fields)?,
         },

@@ -23,6 +23,8 @@ export abstract class HttpLink implements Link {
   /** Channels that are being subscribed to, with what came for them before the server's answer did. */
   #held = new Map<string, ServerMessage[]>();
   #done = false;
+  /** The last error that came down: why the server is about to end the session. */
+  #complaint: StarlingError | undefined;
 
   constructor(request: LinkRequest, events: LinkEvents) {
     this.request = request;
@@ -57,6 +59,7 @@ export abstract class HttpLink implements Link {
   protected receive(value: unknown): void {
     const message = readServerMessage(value);
     if (!message || this.#done) return;
+    if (message.type === "error") this.#complaint = new StarlingError(message.code, message.message);
     const held = "channel" in message && message.channel !== undefined && this.#held.get(message.channel);
     if (held) held.push(message);
     else this.#events.receive(message);
@@ -92,7 +95,7 @@ export abstract class HttpLink implements Link {
     if (this.#done) return;
     this.close();
     const known = error instanceof StarlingError ? error : new StarlingError("CONNECTION_LOST", String(error));
-    this.#events.lost({ error: known });
+    this.#events.lost({ error: known.code === "CONNECTION_LOST" ? (this.#complaint ?? known) : known });
   }
 
   async #post(message: ClientMessage): Promise<void> {
@@ -110,9 +113,11 @@ export abstract class HttpLink implements Link {
 
   #answered(message: ClientMessage, answer: unknown): void {
     const read = readServerMessage(answer);
-    const isGone = read?.type === "error" && read.id === undefined && "id" in message;
-    // Without our id it is about the session, not about the message.
-    if (isGone) throw new StarlingError("CONNECTION_LOST", `${read.code}: ${read.message}`);
+    // Refusals about a channel name it; one that does not is about the session, which the server does not know any more.
+    const isGone = read?.type === "error" && read.code === "FORBIDDEN" && read.channel === undefined;
+    if (isGone && "channel" in message && message.type !== "event") {
+      throw new StarlingError("CONNECTION_LOST", read.message);
+    }
     if (read && !this.#done) this.#events.receive(read);
     if (message.type !== "subscribe") return;
     const held = this.#held.get(message.channel) ?? [];

@@ -151,7 +151,7 @@ export class HttpServer {
     this.bodies.push(message);
     const session = this.#sessions.get(url.searchParams.get("connectionId") ?? "");
     const { id, channel } = message as { id: number; channel: string };
-    if (!session) return json(response, 400, { type: "error", code: "INVALID_MESSAGE", message: "no such session" });
+    if (!session) return json(response, 403, { type: "error", id, code: "FORBIDDEN", message: "no such session" });
     const ack = (more: Json = {}) => json(response, 200, { type: "ack", id, ...more });
     switch (message.type) {
       case "auth":
@@ -159,7 +159,7 @@ export class HttpServer {
       case "ping":
         return json(response, 200, { type: "pong" });
       case "subscribe": {
-        if (channel === "refused") return json(response, 403, { type: "error", id, code: "FORBIDDEN", message: "no" });
+        if (channel === "refused") return json(response, 403, { type: "error", id, channel, code: "FORBIDDEN", message: "no" });
         const log = this.#logs.get(channel) ?? [];
         const from = (message.recover as { offset: number } | undefined)?.offset ?? log.length;
         session.channels.add(channel);
