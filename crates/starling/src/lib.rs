@@ -6,6 +6,7 @@
 mod address;
 mod api;
 pub mod auth;
+mod cluster;
 mod cors;
 mod gate;
 mod gzip;

@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::auth::{AppsError, Authenticator, MemoryLedger};
+use crate::auth::{AppsError, Authenticator, MemoryLedger, TicketLedger};
+use crate::cluster::{self, EngineLedger};
 use crate::gate::Gate;
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
@@ -67,7 +68,11 @@ impl Server {
     /// Outside of a tokio runtime.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let runtime = Handle::current();
-        let auth = Authenticator::new(&options.live.apps, Arc::new(MemoryLedger::new()))?;
+        let ledger: Arc<dyn TicketLedger> = match &options.engine {
+            Some(engine) => Arc::new(EngineLedger { engine: engine.clone() }),
+            None => Arc::new(MemoryLedger::new()),
+        };
+        let auth = Authenticator::new(&options.live.apps, ledger)?;
         let tls = options.live.tls.as_ref().map(tls::load).transpose()?;
         let main = options.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let admin = options.admin_listen.map(listen).transpose()?;
@@ -228,10 +233,16 @@ fn answer_relayed(shared: &Arc<Shared>) {
 /// Forgets what has expired, about once a second.
 async fn sweep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
+    // Read at the start, and again after every time that the engine was away.
+    let mut knows_revocations = false;
     loop {
         tokio::select! {
             _ = interval.tick() => {}
             () = listener::stopped(&mut stop) => return,
+        }
+        knows_revocations &= shared.hub.engine().is_up();
+        if !knows_revocations && shared.hub.engine().is_up() {
+            knows_revocations = cluster::read_revocations(&shared).await;
         }
         let now = shared.clock.now();
         shared.hub.sweep(now);

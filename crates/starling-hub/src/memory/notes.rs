@@ -9,6 +9,9 @@ use parking_lot::Mutex;
 /// How many there are at a time, claims and notes together; at the limit, claims fail and notes are not kept.
 const MAX_NOTES: usize = 1_000_000;
 
+/// What stands for the present until somebody says what time it is.
+const UNKNOWN: u64 = u64::MAX / 2;
+
 /// See the module's documentation. Time is that of the last [`Notes::sweep`], which comes about once a second.
 #[derive(Default)]
 pub(super) struct Notes {
@@ -60,6 +63,10 @@ impl Notes {
     /// Forgets what is over; `now` in Unix milliseconds.
     pub fn sweep(&self, now: u64) {
         let mut kept = self.kept.lock();
+        if kept.now == 0 {
+            // Until now nobody knew the time.
+            kept.notes.values_mut().for_each(|(until, _)| *until = until.saturating_sub(UNKNOWN).saturating_add(now));
+        }
         kept.now = now;
         kept.notes.retain(|_, (until, _)| *until > now);
     }
@@ -68,7 +75,7 @@ impl Notes {
 impl Kept {
     /// The clock may be a second behind: what was kept before the first sweep is kept until the one after it.
     fn until(&self, ttl: Duration) -> u64 {
-        let now = if self.now == 0 { u64::MAX / 2 } else { self.now + 1000 };
+        let now = if self.now == 0 { UNKNOWN } else { self.now + 1000 };
         now.saturating_add(ttl.as_millis() as u64)
     }
 }

@@ -4,6 +4,8 @@ use serde::Deserialize;
 use starling_core::{ChannelName, Control, ErrorCode, Query, Refusal, Target};
 use utoipa::ToSchema;
 
+use crate::cluster;
+
 use super::answer::{Answer, Failure, done};
 use super::openapi::Refused;
 use super::routes::Call;
@@ -52,7 +54,10 @@ pub(super) async fn revoke_user(call: Call) -> Answer {
         body => draft::parse(body)?,
     };
     let before = revoked_before(body.before, unix_ms())?;
-    control(call, Control::Revoke { user, before }).await
+    let (shared, app) = (call.shared.clone(), call.app.clone());
+    let answer = control(call, Control::Revoke { user: user.clone(), before }).await?;
+    cluster::note_revocation(&shared, &app, &user, before).await;
+    Ok(answer)
 }
 
 /// The moment before which tokens are refused, in Unix seconds, at `now` in Unix milliseconds.
