@@ -1,6 +1,6 @@
 //! The HTTP side of the server: what is asked by a plain request, and answered at once.
 //!
-//! Owns the HTTP API of section 8 of the contract, `/ticket`, `/healthz`, `/readyz`, `/metrics` and the demo page. What
+//! Owns the HTTP API of section 8 of the contract, `/ticket`, `/healthz`, `/readyz`, `/metrics`, the dashboard and the demo page. What
 //! upgrades or streams (`/ws`, `/sse`, `/poll`, `/send`) is not here. Every call is one line in [`routes`], from which
 //! the OpenAPI document follows as well.
 //!
@@ -12,11 +12,11 @@ mod body;
 mod census;
 mod channels;
 mod connections;
-mod demo;
 mod draft;
 mod health;
 mod metrics;
 mod openapi;
+mod pages;
 mod path;
 mod publishing;
 mod routes;
@@ -70,9 +70,15 @@ where
         if path == ticket::PATH && head.method == Method::OPTIONS {
             return Ok(crate::cors::preflight(&shared.live.load().origins, &head.headers));
         }
-        if let Some(file) = demo::file(path).filter(|_| shared.dev) {
-            return demo::serve(file, &head.method, &head.headers);
+        if let Some(file) = pages::demo(path).filter(|_| shared.dev) {
+            return pages::serve(file, &head.method, &head.headers);
         }
+    }
+    if let Some(file) = pages::dashboard(path).filter(|_| listener == Listener::Admin || !shared.has_admin_listener) {
+        if listener == Listener::Main && !shared.dev {
+            app_of(shared, &head.headers)?;
+        }
+        return pages::serve(file, &head.method, &head.headers);
     }
     let (route, names) = routes::find(&head.method, path, listener, shared.has_admin_listener)?;
     let visit = |app| Visit { shared: shared.clone(), headers: head.headers.clone(), app };

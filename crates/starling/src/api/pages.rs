@@ -1,4 +1,4 @@
-//! The demo page of `--dev`: three files that need nothing else, so that it works offline.
+//! The pages: the demo of `--dev`, and the dashboard. A few files that need nothing else, so that they work offline.
 
 use std::sync::LazyLock;
 
@@ -10,14 +10,17 @@ use super::answer::{Answer, Failure, typed};
 
 const POLICY: &str = "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' data:";
 
-/// One file of the page.
+/// Where the dashboard is.
+const DASHBOARD: &str = "/admin/";
+
+/// One file of a page.
 pub(super) struct File {
     path: &'static str,
     content_type: &'static str,
     content: &'static [u8],
 }
 
-const FILES: [File; 3] = [
+const FILES: [File; 6] = [
     File {
         path: "/",
         content_type: "text/html; charset=utf-8",
@@ -33,6 +36,21 @@ const FILES: [File; 3] = [
         content_type: "text/javascript; charset=utf-8",
         content: include_bytes!("../../assets/demo/app.js"),
     },
+    File {
+        path: DASHBOARD,
+        content_type: "text/html; charset=utf-8",
+        content: include_bytes!("../../assets/admin/index.html"),
+    },
+    File {
+        path: "/admin/style.css",
+        content_type: "text/css; charset=utf-8",
+        content: include_bytes!("../../assets/admin/style.css"),
+    },
+    File {
+        path: "/admin/app.js",
+        content_type: "text/javascript; charset=utf-8",
+        content: include_bytes!("../../assets/admin/app.js"),
+    },
 ];
 
 /// Changes with the contents of any file.
@@ -43,9 +61,14 @@ static TAG: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::from_str(&format!("\"{hex}\"")).expect("hexadecimal digits are a header value")
 });
 
-/// The file at a path.
-pub(super) fn file(path: &str) -> Option<&'static File> {
-    FILES.iter().find(|file| file.path == path)
+/// The file of the demo at a path.
+pub(super) fn demo(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.path == path && !path.starts_with(DASHBOARD))
+}
+
+/// The file of the dashboard at a path.
+pub(super) fn dashboard(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.path == path && path.starts_with(DASHBOARD))
 }
 
 /// The file itself, or 304 for a browser that has it.
@@ -72,7 +95,7 @@ mod tests {
 
     #[test]
     fn a_browser_that_has_the_file_is_told_so() {
-        let index = file("/").unwrap();
+        let index = demo("/").unwrap();
         let first = serve(index, &Method::GET, &HeaderMap::new()).unwrap();
         assert_eq!(
             (first.status(), &first.headers()["content-security-policy"]),
@@ -82,6 +105,7 @@ mod tests {
         headers.insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
         assert_eq!(serve(index, &Method::GET, &headers).unwrap().status(), StatusCode::NOT_MODIFIED);
         assert!(serve(index, &Method::POST, &headers).is_err());
-        assert!(file("/nothing").is_none());
+        assert!(demo("/nothing").is_none() && dashboard("/nothing").is_none());
+        assert!(demo("/admin/").is_none() && dashboard("/").is_none(), "each page is apart");
     }
 }
