@@ -65,6 +65,11 @@ export class HttpServer {
     this.#sessions.clear();
   }
 
+  /** Forgets all sessions, and tells nobody. */
+  forget(): void {
+    this.#sessions.clear();
+  }
+
   publish(channel: string, payload: unknown, id = `s${++this.#ids}`): { offset: number; epoch: string } {
     const log = this.#logs.get(channel) ?? [];
     this.#logs.set(channel, log);

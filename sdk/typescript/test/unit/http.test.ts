@@ -175,3 +175,24 @@ test("event streams in pieces of any size, with every kind of line end", () => {
     }
   }
 });
+
+test("a session that the server does not know any more is a lost connection, not a refused channel", async () => {
+  const client = make({ transports: [sse()] });
+  const room = client.channel("room");
+  await room.subscribe();
+  server.forget();
+  await room.publish("message", 1);
+  expect(room.isSubscribed).toBe(true);
+  expect(server.seen.filter((path) => path === "/sse").length).toBe(2);
+});
+
+test("why a stream ends is what the server said before", async () => {
+  const client = make({ transports: [sse()] });
+  await client.channel("room").subscribe();
+  const failed = until(client, ({ state }) => state === "failed");
+  server.notice({ type: "error", code: "FORBIDDEN", message: "disconnected by the application" });
+  await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  server.cut();
+  expect((await failed).error?.code).toBe("FORBIDDEN");
+});
