@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use starling_core::{AppId, CloseReason, Form};
 
 /// Forms are numbered below this.
-const FORMS: usize = 64;
+const FORMS: usize = 128;
 
 /// The numbers of one app. Only ever grow, but for those called gauges.
 #[derive(Default)]

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use starling_core::{AppId, CloseReason, ErrorCode, NodeId, Refusal, Reply, Request, UserId};
 use starling_hub::Slot;
+use starling_proto::native::Cursor;
 use starling_proto::{OwnedPacket, Session};
 use tokio::sync::oneshot;
 
@@ -125,8 +127,11 @@ impl Mailbox {
     }
 
     /// Gives it a socket, to which it writes its stream behind `head`.
-    pub fn attach(&self, socket: RawSocket, head: bytes::Bytes, cursor: Option<starling_proto::native::Cursor>) {
-        self.handle.order(Order::Attach { slot: self.slot, socket, head, cursor: cursor.map(Box::new) });
+    ///
+    /// `cursor`: where the stream starts, if the worker must complete its events, and whether it compresses them.
+    pub fn attach(&self, socket: RawSocket, head: Bytes, cursor: Option<(Cursor, bool)>) {
+        let cursor = cursor.map(|(cursor, is_zipped)| (Box::new(cursor), is_zipped));
+        self.handle.order(Order::Attach { slot: self.slot, socket, head, cursor });
     }
 
     /// Closes it.

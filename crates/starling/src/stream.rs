@@ -16,13 +16,14 @@ use starling_proto::native::{Cursor, STREAM_PROTOCOL, StreamSession, ready_event
 use tokio::sync::mpsc;
 
 use crate::cors::{self, with_cors};
+use crate::gzip;
 use crate::http::{Body, refusal_response, text_response};
 use crate::listener::Exit;
 use crate::mailbox::{Gone, Mailbox, Opening, new_key};
 use crate::options::LiveOptions;
 use crate::shared::Shared;
 use crate::upgrade::{Refused, admit, enter, new_identity, parameter, parameters, request_credentials, text};
-use crate::worker::{Fetched, Framing};
+use crate::worker::{Fetched, Framing, Stamper};
 
 /// Parts of a stream that wait for somebody else's HTTP server.
 const PARTS: usize = 4;
@@ -59,10 +60,12 @@ async fn stream<B>(
     let owner_user = claims.as_ref().map(|claims| starling_core::UserId::from(&*claims.user));
     let admitted = admit(shared, live, identity, claims, false).await.map_err(|it| it.response())?;
     let is_single = channels.len() == 1;
+    let is_zipped = gzip::takes_gzip(headers);
+    let framing = if is_single && is_zipped { Framing::Zipped } else { Framing::Stream };
     let opening = Opening {
         key: key.clone(),
         owner: (admitted.identity.app.clone(), owner_user),
-        framing: Framing::Stream,
+        framing,
         patience: live.handshake_timeout,
         session: Box::new(StreamSession { is_named, is_single }),
         permit,
@@ -79,31 +82,40 @@ async fn stream<B>(
     };
     let ready = json!({ "connectionId": &*key, "channels": joined.channels });
     let ready = ready_event(&joined.cursor, ready.to_string().as_bytes());
-    let cursor = (!is_single).then_some(joined.cursor);
+    let cursor = (!is_single).then_some((joined.cursor, is_zipped));
+    let ready = if is_zipped { gzip::part(ready.bytes()) } else { ready.bytes().clone() };
     let cors = live.origins.response_headers(text(request.headers(), header::ORIGIN));
     match request.extensions_mut().remove::<Exit>() {
         Some(exit) => {
             let mut head = BytesMut::from(
                 "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache, no-transform\r\n\
-                 X-Accel-Buffering: no\r\nConnection: close\r\n",
+                 X-Accel-Buffering: no\r\nVary: Accept-Encoding\r\nConnection: close\r\n",
             );
             for (name, value) in cors {
                 head.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
             }
+            if is_zipped {
+                head.extend_from_slice(b"Content-Encoding: gzip\r\n");
+            }
             head.extend_from_slice(b"\r\n");
-            head.extend_from_slice(ready.bytes());
+            if is_zipped {
+                head.extend_from_slice(&gzip::STREAM_HEAD);
+            }
+            head.extend_from_slice(&ready);
             match exit.take(move |socket| mailbox.attach(socket, head.freeze(), cursor)).await {}
         }
-        None => Ok(carried(mailbox, ready.bytes().clone(), cursor)),
+        None => Ok(carried(mailbox, ready, cursor, is_zipped)),
     }
 }
 
 /// A response into which a task carries the stream.
-fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<Cursor>) -> Response<Body> {
+fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<(Cursor, bool)>, is_zipped: bool) -> Response<Body> {
     let (parts, body) = mpsc::channel(PARTS);
     tokio::spawn(async move {
-        let mut stamper = cursor.map(crate::worker::Stamper::new);
-        let mut next = Some(ready);
+        let mut stamper = cursor.map(|(cursor, is_zipped)| Stamper::new(cursor, is_zipped));
+        let mut next = Some(if is_zipped { [&gzip::STREAM_HEAD[..], &ready].concat().into() } else { ready });
+        let comment = Bytes::from_static(b":\n\n");
+        let comment = if is_zipped { gzip::part(&comment) } else { comment };
         loop {
             if let Some(part) = next.take()
                 && parts.send(part).await.is_err()
@@ -114,14 +126,14 @@ fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<Cursor>) -> Response<B
                 fetched = mailbox.fetch(starling_proto::native::KEEP_ALIVE, true) => fetched,
                 () = parts.closed() => return mailbox.close(CloseReason::Lost),
             };
-            let stamped = |stamper: &mut Option<crate::worker::Stamper>, bytes: Bytes| match stamper {
+            let stamped = |stamper: &mut Option<Stamper>, bytes: Bytes| match stamper {
                 Some(stamper) => stamper.stamp(&bytes),
                 None => bytes,
             };
             match fetched {
                 Ok(Some(Fetched::Waiting(bytes))) => next = Some(stamped(&mut stamper, bytes)),
                 // Fetching often enough keeps the session; the client hears a comment.
-                Ok(None) => next = Some(Bytes::from_static(b":\n\n")),
+                Ok(None) => next = Some(comment.clone()),
                 Ok(Some(Fetched::Closed(bytes, _))) => {
                     // The client may be gone, and then nobody misses it.
                     let _ = parts.send(stamped(&mut stamper, bytes)).await;
@@ -136,6 +148,7 @@ fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<Cursor>) -> Response<B
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    gzip::mark(headers, is_zipped);
     response
 }
 
@@ -201,7 +214,8 @@ impl Joined {
     }
 }
 
-/// The channels that a request asks for, each once.
+/// The channels that a request asks for, each once. None is a session of its user's messages, and of what is subscribed
+/// to through `/send`.
 pub(crate) fn channels(query: &str) -> Result<Vec<ChannelName>, Refusal> {
     let mut channels: Vec<ChannelName> = Vec::new();
     for name in parameters(query, "channel") {
@@ -210,9 +224,6 @@ pub(crate) fn channels(query: &str) -> Result<Vec<ChannelName>, Refusal> {
         if !channels.contains(&channel) {
             channels.push(channel);
         }
-    }
-    if channels.is_empty() {
-        return Err(Refusal::new(ErrorCode::InvalidMessage, "name at least one `channel`"));
     }
     Ok(channels)
 }

@@ -64,8 +64,8 @@ pub(crate) enum Order {
         slot: Slot,
         socket: RawSocket,
         head: Bytes,
-        /// Where the stream starts, if the worker must complete its events.
-        cursor: Option<Box<Cursor>>,
+        /// Where the stream starts, if the worker must complete its events, and whether it compresses them.
+        cursor: Option<(Box<Cursor>, bool)>,
     },
     /// Close a connection.
     Close { slot: Slot, reason: CloseReason },

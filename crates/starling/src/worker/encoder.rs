@@ -6,6 +6,8 @@ use starling_hub::Encoder;
 use starling_proto::OwnedPacket;
 use starling_proto::websocket::{self, Deflate, Deflater, Opcode};
 
+use crate::gzip;
+
 /// How packets of one connection are put behind each other. Part of its form, so that what is written once for several
 /// members is written for their transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,10 +20,14 @@ pub(crate) enum Framing {
     Deflated,
     /// As they are.
     Stream,
+    /// As parts of a compressed stream.
+    Zipped,
 }
 
 impl Framing {
-    const MASK: u8 = 0x30;
+    const ALL: [Self; 5] = [Self::WebSocket, Self::Mailbox, Self::Deflated, Self::Stream, Self::Zipped];
+
+    const MASK: u8 = 0x70;
 
     /// The framing of a form.
     pub fn of(form: Form) -> Self {
@@ -29,7 +35,8 @@ impl Framing {
             0x00 => Self::WebSocket,
             0x10 => Self::Mailbox,
             0x20 => Self::Deflated,
-            _ => Self::Stream,
+            0x30 => Self::Stream,
+            _ => Self::Zipped,
         }
     }
 
@@ -40,8 +47,14 @@ impl Framing {
             Self::Mailbox => 0x10,
             Self::Deflated => 0x20,
             Self::Stream => 0x30,
+            Self::Zipped => 0x40,
         };
         Form(voice_in(voice).0 | bits)
+    }
+
+    /// Whether packets lie behind each other in a stream that only goes one way.
+    pub fn is_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::Zipped)
     }
 
     /// The framing of a WebSocket. A client that asked for a smaller window gets its messages uncompressed, which RFC
@@ -60,8 +73,8 @@ pub(crate) fn voice_in(form: Form) -> Form {
 }
 
 /// The forms in which connections that speak `voice` are counted.
-pub(crate) fn forms_of(voice: Form) -> [Form; 4] {
-    [Framing::WebSocket, Framing::Mailbox, Framing::Deflated, Framing::Stream].map(|framing| framing.form(voice))
+pub(crate) fn forms_of(voice: Form) -> [Form; 5] {
+    Framing::ALL.map(|framing| framing.form(voice))
 }
 
 /// One packet, uncompressed, as its transport carries it.
@@ -71,6 +84,7 @@ pub(crate) fn frame(framing: Framing, packet: &OwnedPacket) -> Bytes {
         (Framing::WebSocket | Framing::Deflated, OwnedPacket::Binary(bytes)) => websocket::frame(Opcode::Binary, bytes),
         (Framing::Mailbox, packet) => envelope(packet),
         (Framing::Stream, packet) => packet.bytes().clone(),
+        (Framing::Zipped, packet) => gzip::part(packet.bytes()),
     }
 }
 
@@ -164,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_form_tells_voice_and_framing_apart() {
-        for framing in [Framing::WebSocket, Framing::Mailbox, Framing::Deflated, Framing::Stream] {
+        for framing in Framing::ALL {
             let form = framing.form(Form(5));
             assert_eq!((Framing::of(form), voice_in(form)), (framing, Form(5)));
         }

@@ -304,7 +304,7 @@ impl Endpoint for Line {
                 if let Some(desk) = &mut self.desk {
                     desk.closing = Some(closing);
                 }
-            } else if self.framing() == Framing::Stream {
+            } else if self.framing().is_stream() {
                 // A stream has no good-bye that could be answered.
                 self.state = State::Farewell;
             } else {

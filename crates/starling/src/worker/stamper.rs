@@ -4,17 +4,21 @@ use bytes::{Buf, Bytes, BytesMut};
 use starling_hub::Outbox;
 use starling_proto::native::Cursor;
 
+use crate::gzip;
+
 /// Completes the events of one stream. What all streams share comes without an `id:` and without its last line end.
 pub(crate) struct Stamper {
     cursor: Cursor,
+    /// Whether the stream is compressed.
+    is_zipped: bool,
     /// Completed, and not yet with the socket.
     waiting: Bytes,
 }
 
 impl Stamper {
     /// For a stream that starts at `cursor`.
-    pub fn new(cursor: Cursor) -> Self {
-        Self { cursor, waiting: Bytes::new() }
+    pub fn new(cursor: Cursor, is_zipped: bool) -> Self {
+        Self { cursor, is_zipped, waiting: Bytes::new() }
     }
 
     /// Takes the next events from the outbox if none wait here; whether any wait now.
@@ -60,7 +64,7 @@ impl Stamper {
             }
             stamped.extend_from_slice(b"\n");
         }
-        stamped.freeze()
+        if self.is_zipped { gzip::part(&stamped) } else { stamped.freeze() }
     }
 }
 
@@ -70,7 +74,7 @@ mod tests {
 
     #[test]
     fn messages_get_a_cursor_over_all_channels_and_other_events_none() {
-        let mut stamper = Stamper::new(Cursor::default());
+        let mut stamper = Stamper::new(Cursor::default(), false);
         let events = concat!(
             "data: {\"type\":\"message\",\"channel\":\"a\",\"epoch\":\"x\",\"offset\":1}\n",
             "event: gap\ndata: {\"type\":\"gap\",\"channel\":\"a\",\"missed\":1}\n\n",

@@ -182,7 +182,7 @@ impl Worker {
     }
 
     /// The stream of a connection begins: behind `head`, what has been waiting.
-    pub(super) fn attach(&mut self, slot: Slot, socket: Socket, head: Bytes, cursor: Option<Box<Cursor>>) {
+    pub(super) fn attach(&mut self, slot: Slot, socket: Socket, head: Bytes, cursor: Option<(Box<Cursor>, bool)>) {
         let now = tick(self.now);
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let line = &mut connection.endpoint;
@@ -193,8 +193,8 @@ impl Worker {
             line.state = State::Farewell;
         }
         match cursor {
-            Some(cursor) => {
-                let mut stamper = Box::new(Stamper::new(*cursor));
+            Some((cursor, is_zipped)) => {
+                let mut stamper = Box::new(Stamper::new(*cursor, is_zipped));
                 stamper.begin_with(head);
                 line.stamper = Some(stamper);
             }

@@ -8,7 +8,6 @@ use starling_hub::Slot;
 use starling_proto::websocket::{self, CloseCode, Decoder, Event, Opcode, PeerError, Role};
 use starling_proto::{Action, Closing, Packet};
 
-use super::super::encoder::Framing;
 use super::{State, Worker, tick};
 
 /// Reads from one socket in one turn; a client that sends more waits for the next.
@@ -46,7 +45,7 @@ impl Worker {
                         line.readable = false;
                     }
                     // What a client says behind the request for its stream is not for us.
-                    if line.framing() != Framing::Stream {
+                    if !line.framing().is_stream() {
                         self.decode(slot, &mut scratch[..len]);
                     }
                 }
