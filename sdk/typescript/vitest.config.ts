@@ -1,5 +1,21 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
+const source = (name: string) => fileURLToPath(new URL(`src/${name}.ts`, import.meta.url));
+
 export default defineConfig({
-  test: { include: ["test/**/*.test.{ts,tsx}"], testTimeout: 20_000, hookTimeout: 60_000 },
+  // For the examples of the README, which import the package by its name.
+  resolve: {
+    alias: [
+      { find: /^@starling\/client$/, replacement: source("index") },
+      { find: /^@starling\/client\/(\w+)$/, replacement: source("$1") },
+    ],
+  },
+  test: {
+    include: ["test/**/*.test.{ts,tsx}"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // The tests of one file wait for sockets; more workers than that only compete for the processor.
+    maxWorkers: 2,
+  },
 });

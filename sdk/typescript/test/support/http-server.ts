@@ -164,7 +164,8 @@ export class HttpServer {
       case "ping":
         return json(response, 200, { type: "pong" });
       case "subscribe": {
-        if (channel === "refused") return json(response, 403, { type: "error", id, channel, code: "FORBIDDEN", message: "no" });
+        if (channel === "refused")
+          return json(response, 403, { type: "error", id, channel, code: "FORBIDDEN", message: "no" });
         const log = this.#logs.get(channel) ?? [];
         const from = (message.recover as { offset: number } | undefined)?.offset ?? log.length;
         session.channels.add(channel);
