@@ -105,6 +105,12 @@ impl RuleSet {
         Self(rules.into_iter().map(Arc::new).collect())
     }
 
+    /// These, followed by others.
+    #[must_use]
+    pub fn with(&self, others: impl IntoIterator<Item = Rule>) -> Self {
+        Self(self.0.iter().cloned().chain(others.into_iter().map(Arc::new)).collect())
+    }
+
     /// The rule that decides for this caller.
     pub fn for_caller(&self, app: &AppId, channel: &str, user: Option<&str>) -> Option<&Arc<Rule>> {
         self.of_app(app, channel).find(|rule| rule.pattern.matches(channel, user))

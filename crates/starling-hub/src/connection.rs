@@ -2,8 +2,7 @@
 
 use smallvec::SmallVec;
 use starling_core::{
-    AppId, Caller, ChannelName, CloseReason, ConnectionId, Form, Notice, Pattern, Position, Protocol, RawJson, Reply,
-    Tag, UserId,
+    AppId, Caller, CloseReason, ConnectionId, Form, Notice, Pattern, Protocol, RawJson, Reply, Tag, UserId,
 };
 
 use crate::limits::Bucket;
@@ -31,12 +30,6 @@ pub trait Endpoint {
     fn write(&mut self, out: &mut Outbox) -> bool {
         let _ = out;
         false
-    }
-    /// The connection, a member of `members` already, is about to become one of a further channel. Returns the form in
-    /// which it wants what follows, if that is another: what waits in `out` stays as it is.
-    fn widen(&mut self, members: &[(ChannelName, Option<Position>)], out: &mut Outbox) -> Option<Form> {
-        let _ = (members, out);
-        None
     }
     /// Writes the good-bye, after which nothing follows.
     fn close(&mut self, reason: CloseReason, out: &mut Outbox);

@@ -10,9 +10,10 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    Answer, AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Engine, EngineError,
-    ErrorCode, Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending, PresenceEntry,
-    PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet, Sink, UserId,
+    Answer, AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Emission, Engine,
+    EngineError, ErrorCode, Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending,
+    PresenceEntry, PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet,
+    Sink, UserId,
 };
 
 use crate::broadcast::Broadcast;
@@ -170,17 +171,44 @@ impl Hub {
         exclude: Option<ConnectionId>,
         unix_ms: u64,
     ) -> Pending<Result<Published, Refusal>> {
+        self.publish_from(app, publish, None, exclude, unix_ms)
+    }
+
+    /// Publishes like [`Hub::publish`], in the name of a user.
+    pub fn publish_from(
+        &self,
+        app: &AppId,
+        publish: Publish,
+        user: Option<UserId>,
+        exclude: Option<ConnectionId>,
+        unix_ms: u64,
+    ) -> Pending<Result<Published, Refusal>> {
         let rule = self.rule(app, &publish.channel);
         if rule.is_none() && publish.channel.user().is_none() {
             return Pending::Ready(Err(no_rule()));
         }
         let counters = self.counters.of(app);
-        self.publish_as(app, publish, None, exclude, rule.as_deref(), unix_ms).map(move |result| {
+        self.publish_as(app, publish, user, exclude, rule.as_deref(), unix_ms).map(move |result| {
             if result.is_ok() {
                 counters.published_by_server.fetch_add(1, Ordering::Relaxed);
             }
             result.map_err(Refusal::from)
         })
+    }
+
+    /// Tells one connection of this node something. `told` is called once by each worker, from its thread, with whether
+    /// it has the connection.
+    pub fn emit_here(
+        &self,
+        app: &AppId,
+        connection: &ConnectionId,
+        emission: &Emission,
+        told: impl Fn(bool) + Send + Clone + 'static,
+    ) {
+        for inbox in &self.router.inboxes {
+            let emission = Box::new(emission.clone());
+            inbox.post(Letter::Emit(app.clone(), connection.clone(), emission, Box::new(told.clone())));
+        }
     }
 
     pub(crate) fn publish_as(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use starling_core::{Answer, AppId, Control, PresenceEvent, Query};
+use starling_core::{Answer, AppId, ConnectionId, Control, Emission, PresenceEvent, Query};
 
 use crate::broadcast::Broadcast;
 use crate::shard::Completion;
@@ -17,6 +17,8 @@ pub enum Letter {
     Presence(Arc<PresenceEvent>),
     /// An act on connections that it may have.
     Control(AppId, Control),
+    /// An event for one connection that it may have; the function is told whether it has it.
+    Emit(AppId, ConnectionId, Box<Emission>, Box<dyn FnOnce(bool) + Send>),
     /// Messages may have been missed.
     Resync,
     /// Something that a connection waited for is there.

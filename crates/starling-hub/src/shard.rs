@@ -301,6 +301,10 @@ impl<T: Endpoint> Shard<T> {
                     self.deliver(now);
                     self.control(&app, control, now);
                 }
+                Letter::Emit(app, connection, emission, told) => {
+                    self.deliver(now);
+                    told(self.emit(&app, &connection, *emission));
+                }
                 Letter::Resync => {
                     self.deliver(now);
                     self.resync_all(now);
@@ -579,7 +583,8 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Gives a connection what members get alike in another form from now on; what waits for it is replaced.
+    /// Gives a connection what members get alike in another form from now on; what waits for it is written anew, none
+    /// of which may be half written.
     pub fn change_form(&mut self, slot: Slot, form: Form, mut rewrite: impl FnMut(Bytes) -> Bytes) {
         let Some(connection) = self.get_mut(slot) else {
             return;

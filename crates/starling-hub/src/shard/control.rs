@@ -1,6 +1,8 @@
 //! What the API and other nodes make this worker's connections do, and what they ask about them.
 
-use starling_core::{Answer, AppId, Control, ErrorCode, Occupancy, Query, Refusal, Subscribe, Survey, Target, UserId};
+use starling_core::{
+    Answer, AppId, Control, Emission, ErrorCode, Occupancy, Query, Refusal, Subscribe, Survey, Target, UserId,
+};
 
 use super::requests::Asker;
 use super::*;
@@ -46,6 +48,17 @@ impl<T: Endpoint> Shard<T> {
                 }
             }
         }
+    }
+
+    /// Tells one connection something, if it is here and open.
+    pub(super) fn emit(&mut self, app: &AppId, connection: &ConnectionId, emission: Emission) -> bool {
+        let Emission { channel, event, payload, ack } = emission;
+        let slot = self.find(connection).filter(|slot| self.is_of(*slot, app));
+        let Some(slot) = slot.filter(|slot| self.get(*slot).is_some_and(|it| it.closing.is_none())) else {
+            return false;
+        };
+        self.notify(slot, &Notice::Event { channel, event, payload, ack });
+        true
     }
 
     /// An error first, then the close.
