@@ -9,7 +9,7 @@
 
 mod answer;
 mod body;
-mod census;
+pub(crate) mod census;
 mod channels;
 mod connections;
 mod draft;

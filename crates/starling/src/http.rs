@@ -15,6 +15,7 @@ use starling_core::Refusal;
 use tokio::sync::mpsc;
 
 use crate::api;
+use crate::handlers::with_head;
 use crate::shared::Shared;
 use crate::upgrade::{self, joined};
 use crate::{poll, send, stream};
@@ -76,6 +77,18 @@ impl http_body::Body for Body {
 
 /// Answers a request to the main listener, from a peer at this address.
 pub(crate) async fn main<B>(shared: &Arc<Shared>, request: Request<B>, peer: IpAddr) -> Response<Body>
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Display,
+{
+    // Only an application could ask for the head, and it is not copied for nobody.
+    match shared.hub.application() {
+        Some(_) => with_head(request, |request| answer(shared, request, peer)).await,
+        None => answer(shared, request, peer).await,
+    }
+}
+
+async fn answer<B>(shared: &Arc<Shared>, request: Request<B>, peer: IpAddr) -> Response<Body>
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: std::fmt::Display,

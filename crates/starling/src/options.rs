@@ -9,6 +9,7 @@ use starling_core::{Application, Backpressure, Engine, Heartbeat, Limits, RuleSe
 
 use crate::address::Networks;
 use crate::auth::{AppKeys, AuthPolicy, Origins};
+use crate::handlers::Built;
 
 /// Everything about a server that an operator chooses.
 ///
@@ -33,6 +34,8 @@ pub struct Options {
     pub dev: bool,
     /// What can be changed while the server runs.
     pub live: LiveOptions,
+    /// Handlers that `application` consists of, which must learn to what they belong.
+    pub(crate) handlers: Vec<Built>,
 }
 
 /// What can be changed while the server runs, without dropping a connection.
@@ -91,6 +94,7 @@ impl Default for Options {
             recovery_window: Duration::from_secs(120),
             dev: false,
             live: LiveOptions::default(),
+            handlers: Vec::new(),
         }
     }
 }

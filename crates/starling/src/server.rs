@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use starling_core::{Control, Pending};
+use starling_core::{AppId, Control, Pending};
 use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -17,7 +17,9 @@ use tokio::time::Instant;
 
 use crate::auth::{AppsError, Authenticator, MemoryLedger, TicketLedger};
 use crate::cluster::{self, EngineLedger};
+use crate::embed::{Broadcaster, BuildError, Builder, Services};
 use crate::gate::Gate;
+use crate::handlers::{Attached, Built, Runner};
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
 use crate::relay;
@@ -44,6 +46,9 @@ pub enum StartError {
     /// The certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// A step of the builder was wrong.
+    #[error(transparent)]
+    Build(#[from] BuildError),
     /// The system gives no thread or no epoll instance.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
@@ -55,6 +60,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     admin_address: Option<SocketAddr>,
     threads: Vec<JoinHandle<()>>,
+    services: Arc<Services>,
     stop: watch::Sender<bool>,
 }
 
@@ -94,6 +100,12 @@ impl Server {
             inboxes: workers.iter().map(|worker| worker.handle.inbox.clone()).collect(),
             spawn: Box::new(move |future| _ = spawner.spawn(future)),
         });
+        let services = Services::new(&hub);
+        for Built { attached, limits, .. } in options.handlers {
+            let runner = Runner::new(limits, runtime.clone());
+            // Handlers that are new have not been attached before.
+            let _ = attached.set(Attached { services: services.clone(), runner });
+        }
         auth.watch(&runtime);
         let shared = Arc::new(Shared {
             hub,
@@ -128,7 +140,30 @@ impl Server {
             tokio::spawn(listener::run(listener, Kind::Admin, shared.clone(), stopped.clone()));
         }
         tokio::spawn(sweep(shared.clone(), stopped));
-        Ok(Self { shared, addresses, admin_address, threads, stop })
+        Ok(Self { shared, addresses, admin_address, threads, services, stop })
+    }
+
+    /// Builds a server step by step, with handlers.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Publishes and acts on connections, from anywhere in the program; of the first app.
+    ///
+    /// ```no_run
+    /// # async fn example(server: starling::Server) -> Result<(), starling::core::Refusal> {
+    /// server.broadcaster().publish("news", "headline", "It works").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn broadcaster(&self) -> Broadcaster {
+        let app = self.shared.live.load().apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(&*app.id));
+        Broadcaster::new(self.services.clone(), app)
+    }
+
+    #[cfg(feature = "axum")]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Where the main listener listens; ports that were asked for as 0 are filled in.

@@ -9,7 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use percent_encoding::percent_decode_str;
-use starling_core::{AppId, ConnectionId, Effects, ErrorCode, Protocol, Refusal};
+use starling_core::{AppId, CloseReason, ConnectionId, Effects, ErrorCode, Protocol, Refusal};
 use starling_hub::{Identity, Slot};
 use starling_proto::Session;
 use starling_proto::native::{self, Encoding, NativeSession};
@@ -214,10 +214,14 @@ pub(crate) async fn switch_for<B>(
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => match take_apart(upgraded) {
-                Ok(socket) => hand_over(&shared, socket, Bytes::new(), arriving),
+                Ok(socket) => return hand_over(&shared, socket, Bytes::new(), arriving),
                 Err(error) => tracing::warn!(%error, "an upgraded connection could not be taken over"),
             },
             Err(error) => tracing::debug!(%error, "a client went away during the upgrade"),
+        }
+        // The application let it in, and must learn that it is gone.
+        if let (true, Some(application)) = (arriving.admitted.admitted, shared.hub.application()) {
+            application.disconnected(&arriving.admitted.identity.caller(), CloseReason::Lost);
         }
     });
     response
@@ -364,6 +368,9 @@ fn take_apart(upgraded: Upgraded) -> std::io::Result<RawSocket> {
             let (stream, tls) = parts.io.into_inner().take_apart()?;
             Ok(RawSocket { stream, tls, read_ahead: copied(&parts.read_buf) })
         }
+        #[cfg(feature = "axum")]
+        Err(upgraded) => crate::embed::axum::take_apart(upgraded),
+        #[cfg(not(feature = "axum"))]
         Err(_) => Err(std::io::Error::other("neither a TCP nor a TLS stream")),
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use starling_core::{Answer, AppId, ChannelName, ConnectionId, ErrorCode, Occupancy, Query, Refusal, Survey, UserId};
+use starling_hub::Hub;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -77,17 +78,26 @@ impl Headcount {
 
 /// Asks this node's workers and every other node. Other nodes that do not answer in time are left out.
 pub(super) async fn ask(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
-    let others = shared.hub.engine().survey(app, query.clone());
-    let mut answers = ask_here(shared, app, query).await?;
+    ask_hub(&shared.hub, app, query).await
+}
+
+/// The same, for whoever has no more than the hub.
+pub(crate) async fn ask_hub(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
+    let others = hub.engine().survey(app, query.clone());
+    let mut answers = ask_workers(hub, app, query).await?;
     answers.extend(others.wait().await?);
     Ok(answers)
 }
 
 /// Asks this node's workers.
 pub(super) async fn ask_here(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
-    let workers = shared.hub.inboxes().len();
+    ask_workers(&shared.hub, app, query).await
+}
+
+async fn ask_workers(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
+    let workers = hub.inboxes().len();
     let (sender, mut receiver) = mpsc::channel(workers.max(1));
-    shared.hub.ask_workers(app, query, move |answer| {
+    hub.ask_workers(app, query, move |answer| {
         // Each worker answers once, so there is room; nobody to hear it means that the caller has gone away.
         let _ = sender.try_send(answer);
     });
