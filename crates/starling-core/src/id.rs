@@ -92,6 +92,8 @@ impl ChannelName {
     /// The longest name, in bytes of UTF-8.
     pub const MAX_BYTES: usize = 255;
     const USER_PREFIX: &str = "#user:";
+    const ONLINE_PREFIX: &str = "#online:";
+    const COUNT_PREFIX: &str = "#count:";
 
     /// Checks a name that came from outside.
     ///
@@ -127,6 +129,38 @@ impl ChannelName {
     /// The user whose channel this is, for `#user:U`.
     pub fn user(&self) -> Option<&str> {
         self.0.strip_prefix(Self::USER_PREFIX)
+    }
+
+    /// The reserved channel in which connections are present for whose user a protocol vouched: who is in it knows
+    /// whether `user` is online. No client can name it.
+    pub fn online(user: &UserId) -> Self {
+        Self(format!("{}{user}", Self::ONLINE_PREFIX).into())
+    }
+
+    /// The user whose being online is told in this channel.
+    pub fn online_user(&self) -> Option<&str> {
+        self.0.strip_prefix(Self::ONLINE_PREFIX)
+    }
+
+    /// The reserved channel in which it is told how many members `channel` has. No client can name it.
+    pub fn headcount(channel: &ChannelName) -> Self {
+        Self(format!("{}{channel}", Self::COUNT_PREFIX).into())
+    }
+
+    /// The name of the channel whose members are counted in this one.
+    pub fn counted(&self) -> Option<&str> {
+        self.0.strip_prefix(Self::COUNT_PREFIX)
+    }
+
+    /// Whether it serves the server itself: no client can name it, and members of it count nowhere.
+    pub fn is_internal(&self) -> bool {
+        self.online_user().is_some() || self.counted().is_some()
+    }
+
+    /// Whether it follows no rule of the configuration: a user's own channel, or an internal one. Nobody is told that
+    /// it is occupied.
+    pub fn is_reserved(&self) -> bool {
+        self.0.starts_with('#')
     }
 
     /// The text.
@@ -181,6 +215,8 @@ mod tests {
             ("a\u{85}b", InvalidChannel::ControlCharacter),
             ("#x", InvalidChannel::Reserved),
             ("#user:", InvalidChannel::Reserved),
+            ("#online:7", InvalidChannel::Reserved),
+            ("#count:a", InvalidChannel::Reserved),
         ] {
             assert_eq!(ChannelName::parse(name), Err(error), "{name:?}");
         }

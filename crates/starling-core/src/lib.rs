@@ -35,4 +35,4 @@ pub use presence::{PresenceChange, PresenceDiff, PresenceEntry, PresenceEvent, P
 pub use request::{
     Enter, Notice, PresenceAction, Publish, Reply, Request, Resume, Start, Subscribe, SubscribeMore, Tag,
 };
-pub use rules::{Access, Delivery, HistoryPolicy, PresencePolicy, PublishAccess, Rule, RuleSet};
+pub use rules::{Access, Delivery, HistoryPolicy, PrefixDefaults, PresencePolicy, PublishAccess, Rule, RuleSet};

@@ -31,6 +31,24 @@ pub enum Request {
     },
     /// Sends a message. Answered by [`Reply::Published`].
     Publish(Publish),
+    /// Sends a message for which the protocol itself vouches: the rules are not asked, but only members send it.
+    /// Answered by [`Reply::Published`].
+    PublishAs {
+        /// The message.
+        publish: Box<Publish>,
+        /// Its sender, whoever the connection's user is.
+        user: Option<UserId>,
+        /// Such messages of this connection in a second; more are refused with `RATE_LIMITED`. 0: no limit.
+        per_second: u32,
+    },
+    /// The protocol itself vouches for the client's user (a signature that it checked). Answered by [`Reply::Done`];
+    /// refused when the connection has another user.
+    Identify {
+        /// Its user from now on.
+        user: UserId,
+        /// Shown in presence: a JSON object.
+        info: Option<RawJson>,
+    },
     /// Reads what was published. Answered by [`Reply::History`].
     History {
         /// Of which channel.
@@ -128,6 +146,10 @@ pub struct SubscribeMore {
     pub as_user: Option<UserId>,
     /// If the channel has presence, it is entered and followed; otherwise nothing is wrong.
     pub presence_if_kept: bool,
+    /// Who is there is told before what was missed.
+    pub presence_first: bool,
+    /// Refused with `LIMIT_EXCEEDED` where so many users are present, and this would be one more.
+    pub most_users: Option<usize>,
 }
 
 /// Where a subscription starts.

@@ -31,6 +31,10 @@ pub trait Endpoint {
         let _ = out;
         false
     }
+    /// Whether it is never closed for sending too much: each refusal is told, and that is all.
+    fn forgives(&self) -> bool {
+        false
+    }
     /// Writes the good-bye, after which nothing follows.
     fn close(&mut self, reason: CloseReason, out: &mut Outbox);
 }
@@ -108,6 +112,8 @@ pub struct Connection<T> {
     /// Its protocol and transport.
     pub endpoint: T,
     pub(crate) bucket: Bucket,
+    /// For messages that have a limit of their own.
+    pub(crate) pace: Bucket,
     /// Messages refused in a row because there were too many.
     pub(crate) strikes: u32,
     /// Sorted by channel, so that a connection with a thousand of them is searched quickly.

@@ -184,7 +184,7 @@ impl Hub {
         unix_ms: u64,
     ) -> Pending<Result<Published, Refusal>> {
         let rule = self.rule(app, &publish.channel);
-        if rule.is_none() && publish.channel.user().is_none() {
+        if rule.is_none() && !publish.channel.is_reserved() {
             return Pending::Ready(Err(no_rule()));
         }
         let counters = self.counters.of(app);
@@ -418,6 +418,9 @@ impl Sink for Router {
 /// Tells of users who came or went with a change that this node made.
 fn tell_users(observer: &dyn Observer, event: &PresenceEvent) {
     let PresenceEvent { app, channel, diff, .. } = event;
+    if channel.is_reserved() {
+        return;
+    }
     for user in &diff.users_out {
         let last = |entry: &&PresenceEntry| entry.user.as_ref() == Some(user);
         // One who entered again as somebody else is not among the leaves.

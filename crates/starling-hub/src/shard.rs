@@ -96,6 +96,7 @@ impl<T: Endpoint> Shard<T> {
             form,
             subscriptions: SmallVec::new(),
             bucket: Default::default(),
+            pace: Default::default(),
             strikes: 0,
             blocking: 0,
             publishing: 0,
@@ -230,7 +231,7 @@ impl<T: Endpoint> Shard<T> {
             return true;
         }
         connection.strikes += 1;
-        let struck_out = connection.strikes > limits.strikes;
+        let struck_out = connection.strikes > limits.strikes && !connection.endpoint.forgives();
         hub.counters().of(&identity.app).rate_limited.fetch_add(1, Ordering::Relaxed);
         if struck_out {
             self.close(slot, CloseReason::TooManyRequests, now);

@@ -28,7 +28,7 @@ impl Default for Tally {
 impl Tally {
     /// A connection became a member. User channels are nobody's business.
     pub fn joined(&self, key: &ChannelKey, observer: &dyn Observer) {
-        if key.channel.user().is_some() {
+        if key.channel.is_reserved() {
             return;
         }
         let mut shard = self.shard(key).lock();

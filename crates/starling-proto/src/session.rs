@@ -98,11 +98,22 @@ pub enum Beat {
 
 /// One protocol's state of one connection. Pure: it neither waits, nor reads a clock, nor touches a socket.
 pub trait Session {
-    /// The transport is up.
+    /// The transport is up. A session that closes here turns its client away, who then never was there.
     fn open(&mut self, opened: &Opened, out: &mut Vec<Action>);
 
     /// Handles one packet from the client.
     fn receive(&mut self, packet: Packet<'_>, out: &mut Vec<Action>);
+
+    /// Whether a packet counts as a message, of which there may be too many.
+    fn is_metered(&mut self, packet: Packet<'_>) -> bool {
+        let _ = packet;
+        true
+    }
+
+    /// Whether the client is never closed for sending too much: each refusal is told, and that is all.
+    fn forgives(&self) -> bool {
+        false
+    }
 
     /// Answers a packet that the driver refuses to have handled (too many messages), with the client's own reference
     /// if it has one.

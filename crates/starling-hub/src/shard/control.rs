@@ -111,7 +111,7 @@ impl<T: Endpoint> Shard<T> {
                     .iter()
                     .filter(|(_, channel)| channel.key.app == *app)
                     .filter(|(_, channel)| channel.key.channel.as_str().starts_with(prefix.as_str()))
-                    .filter(|(_, channel)| channel.key.channel.user().is_none() && channel.member_count() > 0)
+                    .filter(|(_, channel)| !channel.key.channel.is_reserved() && channel.member_count() > 0)
                     .map(|(_, channel)| (channel.key.channel.clone(), self.occupancy(channel)))
                     .collect(),
             ),
@@ -130,7 +130,7 @@ impl<T: Endpoint> Shard<T> {
             }
             Query::Stats => {
                 let of_app = || self.channels.iter().filter(|(_, channel)| channel.key.app == *app);
-                let named = || of_app().filter(|(_, channel)| channel.key.channel.user().is_none());
+                let named = || of_app().filter(|(_, channel)| !channel.key.channel.is_reserved());
                 Answer::Stats {
                     connections: self.connections.iter().filter(|(_, c)| c.identity.app == *app).count() as u64,
                     channels: named().filter(|(_, channel)| channel.member_count() > 0).count() as u64,

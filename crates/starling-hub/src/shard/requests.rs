@@ -1,10 +1,11 @@
 //! What clients ask for, and the outcomes that come later.
 
 mod scope;
+mod vouched;
 
 use starling_core::{
-    ChannelName, Decision, Effects, Emission, EngineError, Enter, ErrorCode, HistoryPage, HistoryRange, Payload,
-    Pending, PresenceSnapshot, Publish, Published, RawJson, Refusal, Reply, Request, Subscribe, Tag,
+    Caller, ChannelName, Decision, Effects, Emission, EngineError, Enter, ErrorCode, HistoryPage, HistoryRange,
+    Payload, Pending, PresenceSnapshot, Publish, Published, RawJson, Refusal, Reply, Request, Subscribe, Tag, UserId,
 };
 use std::sync::atomic::Ordering;
 
@@ -51,11 +52,19 @@ pub(crate) enum Outcome {
     Watching(ChannelKey, Result<PresenceSnapshot, EngineError>),
     PresenceChanged(Option<Tag>, ChannelKey, Changed, Result<(), EngineError>),
     WatchedAgain(ChannelKey, Result<PresenceSnapshot, EngineError>),
-    PublishDecided(Tag, Publish, Verdict, Result<Decision, Refusal>),
+    SubscribeCounted(Asker, Subscribe, Verdict, Result<(), Refusal>),
+    PublishDecided(Tag, Sending, Verdict, Result<Decision, Refusal>),
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
     Answered(Tag, Reply),
+}
+
+/// A client's message on its way to the engine.
+pub(crate) struct Sending {
+    pub publish: Publish,
+    /// Its sender, where that is not the connection's user.
+    pub sender: Option<UserId>,
 }
 
 /// Interest is registered and the log was read.
@@ -95,7 +104,11 @@ impl<T: Endpoint> Shard<T> {
         match request {
             Request::Subscribe(subscribe) => self.subscribe(slot, Asker::Client(tag), subscribe, now),
             Request::Unsubscribe { channel } => self.unsubscribe(slot, &tag, channel, now),
-            Request::Publish(publish) => self.publish(slot, tag, publish, now),
+            Request::Publish(publish) => self.publish(slot, tag, Sending { publish, sender: None }, now),
+            Request::PublishAs { publish, user, per_second } => {
+                self.publish_as(slot, tag, Sending { publish: *publish, sender: user }, per_second, now);
+            }
+            Request::Identify { user, info } => self.identify(slot, &tag, user, info, now),
             Request::History { channel, range } => self.history(slot, tag, channel, range, now),
             Request::Presence { channel, action } => self.presence_request(slot, tag, channel, action, now),
             Request::Event { channel, event, payload, fallback } => {
@@ -165,8 +178,12 @@ impl<T: Endpoint> Shard<T> {
             Outcome::PresenceChanged(tag, key, changed, result) => {
                 self.presence_changed(slot, tag, &key, changed, result);
             }
-            Outcome::PublishDecided(tag, publish, verdict, result) => {
-                self.publish_decided(slot, tag, publish, verdict, result, now);
+            Outcome::SubscribeCounted(asker, subscribe, verdict, room) => match room {
+                Ok(()) => self.ask_to_subscribe(slot, asker, subscribe, verdict, now),
+                Err(refusal) => self.subscribe_refused(slot, asker, refusal, subscribe.channel),
+            },
+            Outcome::PublishDecided(tag, sending, verdict, result) => {
+                self.publish_decided(slot, tag, sending, verdict, result, now);
             }
             Outcome::Published(tag, channel, result) => self.published(slot, &tag, channel, result),
             Outcome::EventDecided(tag, channel, result) => match result {
@@ -181,19 +198,26 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    fn publish(&mut self, slot: Slot, tag: Tag, publish: Publish, now: Now) {
+    fn publish(&mut self, slot: Slot, tag: Tag, sending: Sending, now: Now) {
+        let publish = &sending.publish;
         let verdict = match self.may_publish(slot, &publish.channel) {
             Err(_) if publish.vouched && self.has_rule(slot, &publish.channel) => Verdict::Allowed,
             Ok(_) if publish.vouched => Verdict::Allowed,
             Ok(verdict) => verdict,
-            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
+            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(sending.publish.channel)),
         };
+        self.ask_to_publish(slot, tag, sending, verdict, now);
+    }
+
+    /// The rules do not refuse it for good: the application decides.
+    fn ask_to_publish(&mut self, slot: Slot, tag: Tag, sending: Sending, verdict: Verdict, now: Now) {
         match self.hub.application.clone() {
-            None => self.publish_decided(slot, tag, publish, verdict, Ok(Decision::default()), now),
+            None => self.publish_decided(slot, tag, sending, verdict, Ok(Decision::default()), now),
             Some(application) => {
                 let caller = self.connections[slot.index as usize].identity.caller();
-                let decided = application.publish(&caller, &publish);
-                self.when(slot, decided, move |result| Outcome::PublishDecided(tag, publish, verdict, result), now);
+                let caller = Caller { user: sending.sender.clone().or(caller.user), ..caller };
+                let decided = application.publish(&caller, &sending.publish);
+                self.when(slot, decided, move |result| Outcome::PublishDecided(tag, sending, verdict, result), now);
             }
         }
     }
@@ -202,15 +226,16 @@ impl<T: Endpoint> Shard<T> {
         &mut self,
         slot: Slot,
         tag: Tag,
-        mut publish: Publish,
+        sending: Sending,
         verdict: Verdict,
         result: Result<Decision, Refusal>,
         now: Now,
     ) {
         let decision = match verdict.with(result) {
             Ok(decision) => decision,
-            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(publish.channel)),
+            Err(refusal) => return self.refuse(slot, &tag, refusal, Some(sending.publish.channel)),
         };
+        let Sending { mut publish, sender } = sending;
         let Some(connection) = self.get(slot).filter(|connection| connection.closing.is_none()) else {
             return;
         };
@@ -221,8 +246,9 @@ impl<T: Endpoint> Shard<T> {
         let exclude = (!publish.echo).then(|| identity.connection.clone());
         let channel = publish.channel.clone();
         let rule = self.settings.rule(&identity.app, &channel).map(|rule| &**rule);
-        let told = self.to_tell(identity, &publish);
-        let published = self.hub.publish_as(&identity.app, publish, identity.user.clone(), exclude, rule, now.unix_ms);
+        let user = sender.or_else(|| identity.user.clone());
+        let told = self.to_tell(identity, user.as_ref(), &publish);
+        let published = self.hub.publish_as(&identity.app, publish, user, exclude, rule, now.unix_ms);
         match published {
             Pending::Ready(result) => {
                 if result.is_ok() {
@@ -304,7 +330,7 @@ impl<T: Endpoint> Shard<T> {
         now: Now,
     ) {
         match fallback {
-            Some(publish) => self.publish(slot, tag, *publish, now),
+            Some(publish) => self.publish(slot, tag, Sending { publish: *publish, sender: None }, now),
             None => {
                 let refusal = Refusal::new(ErrorCode::UnknownType, "nobody handles this event");
                 self.refuse(slot, &tag, refusal, channel);

@@ -1,7 +1,10 @@
 //! Becoming a member, with or without what was missed, and being one no longer.
 
-use starling_core::{Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, Refusal, Start, Subscribe};
+use starling_core::{
+    Decision, EngineError, ErrorCode, HistoryPage, HistoryRange, Position, PresenceSnapshot, Refusal, Start, Subscribe,
+};
 
+use super::access::Verdict;
 use super::catchup::{NOBODY, PAGE};
 use super::requests::{Asker, Joined, NotJoined};
 use super::*;
@@ -14,12 +17,39 @@ impl<T: Endpoint> Shard<T> {
             Asker::Server => {
                 return self.subscribe_decided(slot, asker, subscribe, Ok(Decision::default()), now);
             }
+            Asker::Client(_) if subscribe.channel.is_internal() => {
+                return self.subscribe_internal(slot, asker, subscribe, now);
+            }
             Asker::Client(_) => self.may_join(slot, &subscribe),
         };
         let verdict = match verdict {
             Ok(verdict) => verdict,
             Err(refusal) => return self.subscribe_refused(slot, asker, refusal, subscribe.channel),
         };
+        if let Some(most) = subscribe.more.as_ref().and_then(|more| more.most_users) {
+            let app = self.connections[slot.index as usize].identity.app.clone();
+            let members = self.hub.engine().members(&app, &subscribe.channel);
+            let counted = move |members: Result<PresenceSnapshot, EngineError>| {
+                let room = members.map_err(Refusal::from).and_then(|members| has_room(&members, &subscribe, most));
+                Outcome::SubscribeCounted(asker, subscribe, verdict, room)
+            };
+            return self.when(slot, members, counted, now);
+        }
+        self.ask_to_subscribe(slot, asker, subscribe, verdict, now);
+    }
+
+    /// The rules do not refuse it for good: the application decides.
+    pub(super) fn ask_to_subscribe(
+        &mut self,
+        slot: Slot,
+        asker: Asker,
+        subscribe: Subscribe,
+        verdict: Verdict,
+        now: Now,
+    ) {
+        if self.get(slot).is_none_or(|connection| connection.closing.is_some()) {
+            return;
+        }
         match self.hub.application.clone() {
             None => {
                 let decided = verdict.with(Ok(Decision::default()));
@@ -33,7 +63,17 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    fn may_join(&self, slot: Slot, subscribe: &Subscribe) -> Result<super::access::Verdict, Refusal> {
+    /// Only protocols name internal channels; neither rules nor the application have a say in them.
+    fn subscribe_internal(&mut self, slot: Slot, asker: Asker, subscribe: Subscribe, now: Now) {
+        let is_vouched_for = subscribe.more.as_ref().is_some_and(|more| more.vouched);
+        let decided = match is_vouched_for {
+            true => Ok(Decision::default()),
+            false => Err(Refusal::new(ErrorCode::InvalidChannel, "this channel is the server's own")),
+        };
+        self.subscribe_decided(slot, asker, subscribe, decided, now);
+    }
+
+    fn may_join(&self, slot: Slot, subscribe: &Subscribe) -> Result<Verdict, Refusal> {
         let connection = &self.connections[slot.index as usize];
         if self.is_member(connection, &subscribe.channel) && subscribe.channel.user().is_none() {
             return Err(already_subscribed());
@@ -48,8 +88,8 @@ impl<T: Endpoint> Shard<T> {
         let is_vouched_for = subscribe.more.as_ref().is_some_and(|more| more.vouched);
         let verdict = match self.may_subscribe(slot, &subscribe.channel) {
             // A user's channel and one without a rule stay closed to everyone.
-            Err(_) if is_vouched_for && self.has_rule(slot, &subscribe.channel) => super::access::Verdict::Allowed,
-            Ok(_) if is_vouched_for => super::access::Verdict::Allowed,
+            Err(_) if is_vouched_for && self.has_rule(slot, &subscribe.channel) => Verdict::Allowed,
+            Ok(_) if is_vouched_for => Verdict::Allowed,
             verdict => verdict?,
         };
         if subscribe.presence || subscribe.enter.is_some() {
@@ -62,7 +102,7 @@ impl<T: Endpoint> Shard<T> {
         Ok(verdict)
     }
 
-    fn subscribe_refused(&mut self, slot: Slot, asker: Asker, refusal: Refusal, channel: ChannelName) {
+    pub(super) fn subscribe_refused(&mut self, slot: Slot, asker: Asker, refusal: Refusal, channel: ChannelName) {
         match asker {
             Asker::Client(tag) => self.refuse(slot, &tag, refusal, Some(channel)),
             Asker::Server => {
@@ -92,9 +132,10 @@ impl<T: Endpoint> Shard<T> {
         if self.connections[slot.index as usize].subscription(index).is_some() {
             return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
         }
+        let implicit = key.channel.is_internal();
         self.add_subscription(
             slot.index,
-            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit: false },
+            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit },
         );
         let channel = &mut self.channels[index as usize];
         channel.joining += 1;
@@ -170,9 +211,11 @@ impl<T: Endpoint> Shard<T> {
         };
         let channel = &mut self.channels[index as usize];
         channel.joining -= 1;
-        channel.counters.members.fetch_add(1, Ordering::Relaxed);
         let counters = channel.counters.clone();
-        self.tell_joined(&joined.key);
+        if !joined.key.channel.is_internal() {
+            counters.members.fetch_add(1, Ordering::Relaxed);
+            self.tell_joined(&joined.key);
+        }
         let (start, recovered) = starting_point(&joined.subscribe.start, page.as_ref());
         match recovered {
             Some(true) => _ = counters.recovered.fetch_add(1, Ordering::Relaxed),
@@ -200,6 +243,14 @@ impl<T: Endpoint> Shard<T> {
                 self.notify(slot, &Notice::Subscribed { channel: joined.key.channel.clone(), position: head });
             }
         }
+        let mut subscribe = joined.subscribe;
+        if joined.present.is_some() {
+            subscribe.enter = joined.present;
+        }
+        let is_presence_first = subscribe.more.as_ref().is_some_and(|more| more.presence_first);
+        if is_presence_first {
+            self.start_presence(slot, &joined.key, &subscribe, now);
+        }
         match (start, page) {
             (Some(position), Some(page)) => {
                 self.begin_catching(slot.index, index, position);
@@ -209,11 +260,9 @@ impl<T: Endpoint> Shard<T> {
             }
             _ => self.go_live(slot.index, index),
         }
-        let mut subscribe = joined.subscribe;
-        if joined.present.is_some() {
-            subscribe.enter = joined.present;
+        if !is_presence_first {
+            self.start_presence(slot, &joined.key, &subscribe, now);
         }
-        self.start_presence(slot, &joined.key, &subscribe, now);
     }
 
     fn begin_catching(&mut self, connection: u32, index: u32, position: Position) {
@@ -299,7 +348,8 @@ impl<T: Endpoint> Shard<T> {
             return false;
         };
         let connection = &mut self.connections[slot.index as usize];
-        if connection.subscription(index).is_none_or(|subscription| subscription.implicit) {
+        let is_fixed = |subscription: &mut Subscription| subscription.implicit && !channel.is_internal();
+        if connection.subscription(index).is_none_or(is_fixed) {
             return false;
         }
         connection.outbox.forget_channel(channel);
@@ -335,6 +385,18 @@ fn starting_point(start: &Start, page: Option<&HistoryPage>) -> (Option<Position
             (Some(Position { epoch: page.head.epoch.clone(), offset }), None)
         }
     }
+}
+
+/// Whether there is room for one more user, or the user is there already.
+fn has_room(members: &PresenceSnapshot, subscribe: &Subscribe, most: usize) -> Result<(), Refusal> {
+    let newcomer = subscribe.more.as_ref().and_then(|more| more.as_user.as_ref());
+    let mut users: Vec<_> = members.members.iter().filter_map(|entry| entry.user.as_ref()).collect();
+    users.sort_unstable();
+    users.dedup();
+    if users.len() < most || newcomer.is_some_and(|newcomer| users.contains(&newcomer)) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::LimitExceeded, format!("the channel has room for {most} users")))
 }
 
 fn already_subscribed() -> Refusal {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use starling_core::{Caller, Happening, Publish};
+use starling_core::{Caller, Happening, Publish, UserId};
 
 use super::*;
 
@@ -57,8 +57,9 @@ impl<T> Shard<T> {
     }
 
     /// What the observer is told of a message once the engine took it.
-    pub(super) fn to_tell(&self, identity: &Identity, publish: &Publish) -> Told {
-        self.hub.observer().is_some().then(|| Box::new((identity.caller(), publish.clone())))
+    pub(super) fn to_tell(&self, identity: &Identity, user: Option<&UserId>, publish: &Publish) -> Told {
+        let caller = || Caller { user: user.cloned(), ..identity.caller() };
+        self.hub.observer().is_some().then(|| Box::new((caller(), publish.clone())))
     }
 }
 

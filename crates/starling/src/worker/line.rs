@@ -123,10 +123,19 @@ impl Line {
         }
     }
 
-    pub fn open(&mut self, opened: &Opened, out: &mut Outbox) {
+    /// Lets the session say its first words. Returns how it closes, where it turns its client away.
+    pub fn open(&mut self, opened: &Opened, out: &mut Outbox) -> Option<Closing> {
         let mut actions = Vec::new();
         self.session.open(opened, &mut actions);
+        let closing = match actions.pop() {
+            Some(Action::Close(closing)) => Some(closing),
+            last => {
+                actions.extend(last);
+                None
+            }
+        };
         self.write_all(actions, out);
+        closing
     }
 
     pub fn framing(&self) -> Framing {
@@ -242,6 +251,11 @@ impl Line {
         }
     }
 
+    /// Whether a packet counts as a message, of which there may be too many.
+    pub fn is_metered(&mut self, packet: Packet<'_>) -> bool {
+        self.session.is_metered(packet)
+    }
+
     pub fn beat(&self) -> Beat {
         self.session.beat()
     }
@@ -282,6 +296,10 @@ impl Endpoint for Line {
         let mut actions = Vec::new();
         self.session.notify(notice, &mut actions);
         self.write_all(actions, out);
+    }
+
+    fn forgives(&self) -> bool {
+        self.session.forgives()
     }
 
     fn write(&mut self, out: &mut Outbox) -> bool {

@@ -310,9 +310,16 @@ impl Worker {
         connection.outbox.push_front(head);
         if admitted {
             let starling_hub::Connection { endpoint, outbox, .. } = connection;
-            endpoint.open(&opened, outbox);
-            self.shard.admit(slot, whole, self.now);
-            self.shard.apply(slot, effects, self.now);
+            match endpoint.open(&opened, outbox) {
+                None => {
+                    self.shard.admit(slot, whole, self.now);
+                    self.shard.apply(slot, effects, self.now);
+                }
+                Some(closing) => {
+                    endpoint.is_guest = true;
+                    self.close_as(slot, closing);
+                }
+            }
         }
         self.flush(slot);
         self.reschedule(slot);

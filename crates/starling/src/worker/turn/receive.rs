@@ -145,7 +145,8 @@ impl Worker {
         if !self.is_open(slot) {
             return;
         }
-        if !self.shard.admit_message(slot, self.now) {
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        if connection.endpoint.is_metered(packet) && !self.shard.admit_message(slot, self.now) {
             return self.refuse(slot, packet);
         }
         let Some(connection) = self.shard.get_mut(slot) else { return };
@@ -201,7 +202,7 @@ impl Worker {
     }
 
     /// Begins to close as the session wants it.
-    fn close_as(&mut self, slot: Slot, closing: Closing) {
+    pub(super) fn close_as(&mut self, slot: Slot, closing: Closing) {
         let reason = closing.reason;
         if let Some(connection) = self.shard.get_mut(slot) {
             connection.endpoint.close_as(closing);

@@ -59,6 +59,10 @@ impl Worker {
                 line.heard = now;
                 return;
             }
+            if line.beat() == Beat::Silence && !line.is_mailbox() {
+                // A heartbeat of the protocol's own was not answered, which its close code says.
+                return self.close(slot, CloseReason::HeartbeatTimeout);
+            }
             // Nobody listens: a close frame is not worth waiting for.
             let reason = if line.is_mailbox() { CloseReason::Lost } else { CloseReason::HeartbeatTimeout };
             return self.remove(slot, reason);
