@@ -69,7 +69,6 @@ impl ServeArgs {
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let source = args.source()?;
     let config = args.load(&source)?;
-    refuse_unbuilt(&config)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -123,8 +122,7 @@ impl Signals {
 
 /// Reads the configuration again. What is wrong with it is logged, and the old one stays.
 fn reload(args: &ServeArgs, source: &Source, server: &Server, running: Config) -> Config {
-    let loaded = args.load(source).and_then(|config| refuse_unbuilt(&config).map(|()| config));
-    let config = match loaded {
+    let config = match args.load(source) {
         Ok(config) => config,
         Err(failure) => {
             tracing::error!("the configuration was not reloaded: {failure}");
@@ -151,16 +149,10 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("server.workers", old.server.workers != new.server.workers),
         ("recovery.window", old.recovery.window != new.recovery.window),
         ("engine.url", old.engine != new.engine),
+        ("hooks", old.hooks != new.hooks),
+        ("webhooks", old.webhooks != new.webhooks),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
-}
-
-/// What is configured must happen, or be refused: it is never left out silently.
-fn refuse_unbuilt(config: &Config) -> Result<(), Failure> {
-    if config.hooks.is_some() || !config.webhooks.is_empty() {
-        return Err(Failure::Usage("[hooks] and [webhooks] are not in this build".into()));
-    }
-    Ok(())
 }
 
 /// Each connection is a descriptor; the soft limit is often a thousand.

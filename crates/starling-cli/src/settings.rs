@@ -21,6 +21,8 @@ pub fn options(config: &Config, dev: bool) -> anyhow::Result<Options> {
     options.workers = config.server.workers;
     options.recovery_window = config.recovery.window;
     options.dev = dev;
+    options.hooks = config.hooks.as_ref().map(config::Hooks::options);
+    options.webhooks = config.webhooks.iter().map(config::Webhook::options).collect();
     options.live = live(config)?;
     Ok(options)
 }

@@ -15,6 +15,7 @@ mod embed;
 mod gate;
 mod gzip;
 pub mod handlers;
+pub mod hooks;
 mod http;
 mod listener;
 mod mailbox;

@@ -10,6 +10,7 @@ use starling_core::{Application, Backpressure, Engine, Heartbeat, Limits, RuleSe
 use crate::address::Networks;
 use crate::auth::{AppKeys, AuthPolicy, Origins};
 use crate::handlers::Built;
+use crate::hooks::{HookOptions, WebhookOptions};
 
 /// Everything about a server that an operator chooses.
 ///
@@ -27,6 +28,10 @@ pub struct Options {
     pub engine: Option<Arc<dyn Engine>>,
     /// The user's code. None: the rules decide alone. Default: none.
     pub application: Option<Arc<dyn Application>>,
+    /// A backend that decides over HTTP. Default: none.
+    pub hooks: Option<HookOptions>,
+    /// Backends that are told over HTTP what happened. Default: none.
+    pub webhooks: Vec<WebhookOptions>,
     /// How long a session that lost its transport can be resumed, and publishers' message ids are remembered.
     /// Default 2 min.
     pub recovery_window: Duration,
@@ -91,6 +96,8 @@ impl Default for Options {
             workers: 0,
             engine: None,
             application: None,
+            hooks: None,
+            webhooks: Vec::new(),
             recovery_window: Duration::from_secs(120),
             dev: false,
             live: LiveOptions::default(),

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use starling_core::{AppId, Control, Pending};
+use starling_core::{AppId, Application, Control, Engine, Pending};
 use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -17,9 +17,10 @@ use tokio::time::Instant;
 
 use crate::auth::{AppsError, Authenticator, MemoryLedger, TicketLedger};
 use crate::cluster::{self, EngineLedger};
-use crate::embed::{Broadcaster, BuildError, Builder, Services};
+use crate::embed::{Broadcaster, BuildError, Builder, Chain, Services};
 use crate::gate::Gate;
 use crate::handlers::{Attached, Built, Runner};
+use crate::hooks::{HooksError, HttpHooks, Secrets, Webhooks};
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
 use crate::relay;
@@ -49,6 +50,9 @@ pub enum StartError {
     /// A step of the builder was wrong.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The hooks or webhooks cannot work as configured.
+    #[error(transparent)]
+    Hooks(#[from] HooksError),
     /// The system gives no thread or no epoll instance.
     #[error("cannot start a worker: {0}")]
     Worker(io::Error),
@@ -80,6 +84,8 @@ impl Server {
         };
         let auth = Authenticator::new(&options.live.apps, ledger)?;
         let tls = options.live.tls.as_ref().map(tls::load).transpose()?;
+        let secrets = Arc::new(Secrets::new(&options.live.apps));
+        let hooks = options.hooks.map(|hooks| HttpHooks::new(hooks, secrets.clone())).transpose()?;
         let main = options.listen.iter().map(|address| listen(*address)).collect::<Result<Vec<_>, _>>()?;
         let admin = options.admin_listen.map(listen).transpose()?;
         let addresses = main.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -93,10 +99,15 @@ impl Server {
         let window = options.recovery_window;
         let engine = options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window)));
         let publish_times = Arc::new(Times::default());
+        let engine: Arc<dyn Engine> = Arc::new(TimedEngine { engine, times: publish_times.clone() });
+        let webhooks = match options.webhooks.is_empty() {
+            true => None,
+            false => Some(Webhooks::new(options.webhooks, &secrets, engine.clone(), runtime.clone())?),
+        };
         let hub = Hub::new(HubOptions {
             settings: settings(&options.live),
-            engine: Arc::new(TimedEngine { engine, times: publish_times.clone() }),
-            application: options.application,
+            engine,
+            application: application(options.application, hooks.clone()),
             inboxes: workers.iter().map(|worker| worker.handle.inbox.clone()).collect(),
             spawn: Box::new(move |future| _ = spawner.spawn(future)),
         });
@@ -106,10 +117,16 @@ impl Server {
             // Handlers that are new have not been attached before.
             let _ = attached.set(Attached { services: services.clone(), runner });
         }
+        if let Some(webhooks) = &webhooks {
+            hub.observe(webhooks.clone());
+        }
         auth.watch(&runtime);
         let shared = Arc::new(Shared {
             hub,
             auth,
+            secrets,
+            hooks,
+            webhooks,
             tls: ArcSwapOption::from(tls),
             live: ArcSwap::from_pointee(options.live),
             gate: Gate::default(),
@@ -184,6 +201,7 @@ impl Server {
     pub fn reload(&self, live: LiveOptions) -> Result<(), StartError> {
         let tls = live.tls.as_ref().map(tls::load).transpose()?;
         self.shared.auth.replace(&live.apps)?;
+        self.shared.secrets.replace(&live.apps);
         self.shared.tls.store(tls);
         self.shared.hub.reconfigure(settings(&live));
         self.shared.live.store(Arc::new(live));
@@ -191,7 +209,8 @@ impl Server {
     }
 
     /// Ends the server: `/readyz` says 503, every client is told to go and closed, paced, within the configured
-    /// `shutdown_grace`; then the listeners close. Returns when everything is gone.
+    /// `shutdown_grace`; then the listeners close, and webhook events that wait are delivered within what is left of it.
+    /// Returns when everything is gone.
     ///
     /// Not cancel-safe: the drain goes on, but nobody waits for the threads.
     pub async fn drain(self) {
@@ -200,11 +219,17 @@ impl Server {
         for worker in &self.shared.workers {
             worker.order(Order::Drain { within: grace });
         }
-        let deadline = Instant::now() + grace;
+        let end = Instant::now() + grace;
+        let webhooks = self.shared.webhooks.clone();
+        // What becomes of the last connections is to be told within the grace as well.
+        let deadline = if webhooks.is_some() { end - grace / 10 } else { end };
         while self.shared.connections() > 0 && Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.finish().await;
+        if let Some(webhooks) = webhooks {
+            webhooks.flush(end).await;
+        }
     }
 
     /// Ends the server at once: connections are cut.
@@ -224,6 +249,14 @@ impl Server {
         if !joined.await.unwrap_or(false) {
             tracing::error!("a worker had panicked");
         }
+    }
+}
+
+/// The program's own code is asked before its backend.
+fn application(own: Option<Arc<dyn Application>>, hooks: Option<Arc<HttpHooks>>) -> Option<Arc<dyn Application>> {
+    match (own, hooks) {
+        (Some(own), Some(hooks)) => Some(Arc::new(Chain::new([own, hooks as _]))),
+        (own, hooks) => own.or(hooks.map(|hooks| hooks as _)),
     }
 }
 

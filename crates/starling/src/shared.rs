@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::auth::Authenticator;
 use crate::gate::Gate;
+use crate::hooks::{HttpHooks, Secrets, Webhooks};
 use crate::options::LiveOptions;
 use crate::sessions::Sessions;
 use crate::timed::Times;
@@ -20,6 +21,10 @@ use crate::worker::WorkerHandle;
 pub(crate) struct Shared {
     pub hub: Arc<Hub>,
     pub auth: Authenticator,
+    /// What requests to the application are signed with.
+    pub secrets: Arc<Secrets>,
+    pub hooks: Option<Arc<HttpHooks>>,
+    pub webhooks: Option<Arc<Webhooks>>,
     /// The main listener's certificate; none: plain HTTP.
     pub tls: ArcSwapOption<ServerConfig>,
     pub live: ArcSwap<LiveOptions>,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use reqwest::Url;
+use starling::hooks::{HookEvent, HookOptions, OnError, WebhookEvent, WebhookFormat, WebhookOptions};
 
 use super::document::Node;
 use super::section::{Section, choose, one_of};
@@ -17,29 +18,9 @@ pub struct Hooks {
     /// Time for the answer. Default 3 s.
     pub timeout: Duration,
     /// What an answer that does not come means. Default reject.
-    pub on_error: HookFallback,
-}
-
-/// What a hook is asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookEvent {
-    /// A new connection.
-    Connect,
-    /// A subscription.
-    Subscribe,
-    /// A publish by a client.
-    Publish,
-    /// An application event.
-    Event,
-}
-
-/// What happens when the hook does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookFallback {
-    /// The act is refused with `HOOK_FAILED`.
-    Reject,
-    /// The act goes ahead as if there were no hook.
-    Allow,
+    pub on_error: OnError,
+    /// Questions under way at once. Default 1024.
+    pub max_concurrent: usize,
 }
 
 /// One of `[webhooks]`: the application is told afterwards, batched and retried.
@@ -51,90 +32,74 @@ pub struct Webhook {
     pub url: String,
     /// What is told. Default everything.
     pub events: Vec<WebhookEvent>,
+    /// Time for one delivery. Default 10 s.
+    pub timeout: Duration,
+    /// How long a delivery is tried before its events are dropped. Default 24 h.
+    pub give_up_after: Duration,
+    /// Events that may wait for their delivery. Default 100,000.
+    pub max_queue: usize,
 }
-
-/// The shape of a webhook's body and headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookFormat {
-    /// Section 9 of the contract.
-    Starling,
-    /// As Pusher's server SDKs verify them.
-    Pusher,
-}
-
-/// What a webhook tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookEvent {
-    /// A channel got its first member.
-    ChannelOccupied,
-    /// A channel lost its last member.
-    ChannelVacated,
-    /// A user became present.
-    MemberAdded,
-    /// A user is no longer present.
-    MemberRemoved,
-    /// A client published.
-    ClientEvent,
-    /// A connection began.
-    Connected,
-    /// A connection ended.
-    Disconnected,
-    /// A cache channel had nothing to give.
-    CacheMiss,
-    /// The number of members changed.
-    SubscriptionCount,
-}
-
-const HOOK_EVENTS: [(&str, HookEvent); 4] = [
-    ("connect", HookEvent::Connect),
-    ("subscribe", HookEvent::Subscribe),
-    ("publish", HookEvent::Publish),
-    ("event", HookEvent::Event),
-];
-
-const WEBHOOK_EVENTS: [(&str, WebhookEvent); 9] = [
-    ("channel_occupied", WebhookEvent::ChannelOccupied),
-    ("channel_vacated", WebhookEvent::ChannelVacated),
-    ("member_added", WebhookEvent::MemberAdded),
-    ("member_removed", WebhookEvent::MemberRemoved),
-    ("client_event", WebhookEvent::ClientEvent),
-    ("connected", WebhookEvent::Connected),
-    ("disconnected", WebhookEvent::Disconnected),
-    ("cache_miss", WebhookEvent::CacheMiss),
-    ("subscription_count", WebhookEvent::SubscriptionCount),
-];
 
 /// What the address of a hook looks like, in words.
 const ADDRESS: &str = r#"an http:// or https:// URL"#;
 
 impl Hooks {
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
+        let defaults = HookOptions::new("");
         let url = section.require("url", ADDRESS, as_url);
-        let events = read_events(&mut section, &HOOK_EVENTS);
+        let events = read_events(&mut section, HookEvent::ALL.map(|event| (event.as_str(), event)));
         let timeout =
-            section.duration("timeout", Duration::from_millis(10)..=Duration::from_secs(60), Duration::from_secs(3));
-        let on_error = section.choice("on_error", &[("reject", HookFallback::Reject), ("allow", HookFallback::Allow)]);
+            section.duration("timeout", Duration::from_millis(10)..=Duration::from_secs(60), defaults.timeout);
+        let on_error = section.choice("on_error", &[("reject", OnError::Reject), ("allow", OnError::Allow)]);
+        let max_concurrent = section.number("max_concurrent", "questions", 1..=100_000, defaults.max_concurrent);
         section.finish();
-        Some(Self { url: url?, events, timeout, on_error: on_error.unwrap_or(HookFallback::Reject) })
+        Some(Self { url: url?, events, timeout, on_error: on_error.unwrap_or_default(), max_concurrent })
+    }
+
+    /// The same, for the server.
+    pub fn options(&self) -> HookOptions {
+        let mut options = HookOptions::new(self.url.as_str());
+        options.events = self.events.clone();
+        options.timeout = self.timeout;
+        options.on_error = self.on_error;
+        options.max_concurrent = self.max_concurrent;
+        options
     }
 }
 
 impl Webhook {
     pub(super) fn read(mut section: Section<'_, '_>) -> Option<Self> {
+        let defaults = WebhookOptions::new("");
         let format =
             section.choice("format", &[("starling", WebhookFormat::Starling), ("pusher", WebhookFormat::Pusher)]);
         let url = section.require("url", ADDRESS, as_url);
-        let events = read_events(&mut section, &WEBHOOK_EVENTS);
+        let events = read_events(&mut section, WebhookEvent::ALL.map(|event| (event.as_str(), event)));
+        let timeout =
+            section.duration("timeout", Duration::from_millis(10)..=Duration::from_secs(60), defaults.timeout);
+        let a_week = Duration::from_secs(7 * 24 * 60 * 60);
+        let give_up_after = section.duration("give_up_after", Duration::from_secs(1)..=a_week, defaults.give_up_after);
+        let max_queue = section.number("max_queue", "events", 1..=10_000_000, defaults.max_queue);
         section.finish();
-        Some(Self { format: format.unwrap_or(WebhookFormat::Starling), url: url?, events })
+        Some(Self { format: format.unwrap_or_default(), url: url?, events, timeout, give_up_after, max_queue })
+    }
+
+    /// The same, for the server.
+    pub fn options(&self) -> WebhookOptions {
+        let mut options = WebhookOptions::new(self.url.as_str());
+        options.format = self.format;
+        options.events = self.events.clone();
+        options.timeout = self.timeout;
+        options.give_up_after = self.give_up_after;
+        options.max_queue = self.max_queue;
+        options
     }
 }
 
 /// A list of distinct events, at least one; all of them where it was left out.
-fn read_events<T: Copy + PartialEq>(section: &mut Section<'_, '_>, choices: &[(&str, T)]) -> Vec<T> {
+fn read_events<T: Copy + PartialEq, const N: usize>(section: &mut Section<'_, '_>, choices: [(&str, T); N]) -> Vec<T> {
     let all = || choices.iter().map(|(_, event)| *event).collect();
     let expected = one_of(choices.iter().map(|(word, _)| *word));
-    let Some(events) = section.list("events", &expected, |node| choose(node, choices)) else {
+    let Some(events) = section.list("events", &expected, |node| choose(node, &choices)) else {
         return all();
     };
     if events.is_empty() {

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::channels::{HistoryRule, PresenceRule};
-use super::hooks::HookEvent;
 use super::*;
+use starling::hooks::HookEvent;
 
 /// An app, so that a test's text holds only what it is about. It stands behind the text, whose lines count from 1.
 const APP: &str = "\n[[apps]]\nid = \"1\"\nkey = \"the-key\"\nsecret = \"a-secret-of-its-own\"\n";

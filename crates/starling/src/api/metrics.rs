@@ -16,6 +16,8 @@ use starling_core::{AppId, CloseReason, ErrorCode, Form, Query, Refusal};
 use starling_hub::AppCounters;
 use starling_proto::voices::VOICES;
 
+use crate::hooks::webhooks::Fate;
+use crate::hooks::{self, Asked, HookEvent};
 use crate::timed::BOUNDS;
 use crate::worker::forms_of;
 
@@ -56,8 +58,16 @@ async fn hub(families: &mut Families, shared: &Shared, only: Option<&AppId>) {
     occupancy(families, shared, &apps).await;
     messages(families, shared, &apps);
     outcomes(families, shared, &apps);
-    families.add(Kind::Histogram, "starling_hook_seconds", "Time that hooks took to answer, in seconds.");
-    families.add(Kind::Counter, "starling_webhook_events", "Webhook events, by what became of them.");
+    hook_times(families, shared);
+    let family = families.add(Kind::Counter, "starling_webhook_events", "Webhook events, by what became of them.");
+    if let Some(webhooks) = &shared.webhooks {
+        for app in &apps {
+            for fate in Fate::ALL {
+                let labels = [("app", app.as_str()), ("result", fate.as_str())];
+                family.sample(labels, webhooks.counters().read(app, fate));
+            }
+        }
+    }
     let up = families.add(Kind::Gauge, "starling_engine_up", "Whether the engine takes publishes: 1 or 0.");
     up.sample([], u64::from(shared.hub.engine().is_up()));
     let help = "Time that the engine took for a publish, in seconds.";
@@ -66,6 +76,26 @@ async fn hub(families: &mut Families, shared: &Shared, only: Option<&AppId>) {
     let ranges = bounds.zip(times.counts()).collect();
     let family = families.add(Kind::Histogram, "starling_engine_publish_seconds", help);
     family.sample([], Value::Ranges(times.sum(), ranges));
+}
+
+/// What hooks took, by what was asked and what came of it; and whether their backend is left alone.
+fn hook_times(families: &mut Families, shared: &Shared) {
+    let help = "Time that hooks took to answer, in seconds.";
+    let family = families.add(Kind::Histogram, "starling_hook_seconds", help);
+    let Some(asker) = &shared.hooks else { return };
+    for hook in HookEvent::ALL {
+        for asked in Asked::ALL {
+            let (sum, counts) = asker.times().read(hook, asked);
+            if counts.iter().any(|count| *count > 0) {
+                let bounds = hooks::BOUNDS.into_iter().chain([f64::INFINITY]);
+                let value = Value::Ranges(sum, bounds.zip(counts).collect());
+                family.sample([("hook", hook.as_str()), ("result", asked.as_str())], value);
+            }
+        }
+    }
+    let help = "Whether the hooks' backend is left alone because it does not answer: 1 or 0.";
+    let family = families.add(Kind::Gauge, "starling_hook_circuit_open", help);
+    family.sample([], u64::from(asker.is_open()));
 }
 
 /// The apps to tell of: those that are configured, and those that once were and have been counted.
