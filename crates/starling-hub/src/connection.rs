@@ -107,8 +107,7 @@ pub struct Connection<T> {
     pub(crate) blocking: u16,
     /// Publishes under way.
     pub(crate) publishing: u16,
-    /// Whether it was let in, and the observer told.
-    pub(crate) announced: bool,
+    pub(crate) announced: Announced,
     /// Its protocol and transport.
     pub endpoint: T,
     pub(crate) bucket: Bucket,
@@ -150,6 +149,17 @@ impl<T> Connection<T> {
         let index = self.subscriptions.binary_search_by_key(&channel, |known| known.channel).ok()?;
         Some(&mut self.subscriptions[index])
     }
+}
+
+/// Whether the observer knows of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// It was not let in yet.
+    NotYet,
+    /// It was let in; its end is told as well.
+    Told,
+    /// It is nobody's connection.
+    Never,
 }
 
 /// A connection's membership in one channel.

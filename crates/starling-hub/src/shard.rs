@@ -28,7 +28,7 @@ use starling_core::{ChannelName, CloseReason, ConnectionId, Form, Notice, Pendin
 
 use crate::broadcast::Encoder;
 use crate::channel::Channel;
-use crate::connection::{Connection, Endpoint, Identity, Place, Slot, Subscription};
+use crate::connection::{Announced, Connection, Endpoint, Identity, Place, Slot, Subscription};
 use crate::hub::{Hub, Settings};
 use crate::inbox::{Inbox, Letter};
 use crate::interest::{ChannelKey, ChannelRef};
@@ -100,7 +100,7 @@ impl<T: Endpoint> Shard<T> {
             strikes: 0,
             blocking: 0,
             publishing: 0,
-            announced: false,
+            announced: Announced::NotYet,
             catching: 0,
             dirty: false,
             lost: false,
@@ -133,6 +133,14 @@ impl<T: Endpoint> Shard<T> {
             self.join_user_channel(slot, ChannelName::of_user(&user), now);
         }
         self.tell_connected(slot);
+    }
+
+    /// A connection that comes for one request and is nobody's: the observer is not told of it. To be called before
+    /// [`Shard::admit`].
+    pub fn keep_quiet(&mut self, slot: Slot) {
+        if let Some(connection) = self.get_mut(slot) {
+            connection.announced = Announced::Never;
+        }
     }
 
     /// The connection, while it is there.

@@ -13,16 +13,18 @@ impl<T> Shard<T> {
     /// A connection was let in; the first time counts.
     pub(super) fn tell_connected(&mut self, slot: Slot) {
         let Some(connection) = self.connections.get_mut(slot.index as usize) else { return };
-        if !std::mem::replace(&mut connection.announced, true)
-            && let Some(observer) = self.hub.observer()
-        {
+        if connection.announced != Announced::NotYet {
+            return;
+        }
+        connection.announced = Announced::Told;
+        if let Some(observer) = self.hub.observer() {
             observer.observe(Happening::Connected(&connection.identity.caller()));
         }
     }
 
     /// A connection is gone, after it left its channels.
     pub(super) fn tell_disconnected(&self, connection: &Connection<T>, reason: CloseReason, unix_ms: u64) {
-        if connection.announced
+        if connection.announced == Announced::Told
             && let Some(observer) = self.hub.observer()
         {
             let identity = &connection.identity;

@@ -128,3 +128,13 @@ fn a_shard_that_is_given_up_says_good_bye() {
     rig.shards.clear();
     assert_eq!(diary.take(), ["members room 0", "vacated room", "disconnected c1 internal 0"]);
 }
+
+#[test]
+fn a_connection_for_one_request_is_nobodys() {
+    let (mut rig, diary) = observed(Setup::default());
+    let guest = rig.quiet("ann");
+    rig.does(guest, publish("room", "hello"));
+    rig.lose(guest);
+    rig.settle();
+    assert_eq!(diary.take(), ["published c1 room"]);
+}

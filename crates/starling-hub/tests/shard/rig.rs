@@ -271,6 +271,16 @@ impl Rig {
     }
 
     pub fn connect_as(&mut self, id: &str, worker: usize, user: Option<&str>, grants: Option<Grants>) -> Client {
+        self.place(id, worker, user, grants, false)
+    }
+
+    /// A connection that comes for one request.
+    pub fn quiet(&mut self, user: &str) -> Client {
+        let id = format!("c{}", self.clients.len() + 1);
+        self.place(&id, 0, Some(user), None, true)
+    }
+
+    fn place(&mut self, id: &str, worker: usize, user: Option<&str>, grants: Option<Grants>, is_quiet: bool) -> Client {
         let identity = Identity {
             app: app(),
             connection: ConnectionId::from(id),
@@ -281,6 +291,9 @@ impl Rig {
         };
         let shard = &mut self.shards[worker];
         let slot = shard.open(identity.clone(), Lines(Form(0)));
+        if is_quiet {
+            shard.keep_quiet(slot);
+        }
         let admitted = Identity { user: user.map(UserId::from), grants: grants.map(Box::new), ..identity };
         shard.admit(slot, admitted, self.now);
         self.clients.push(Far { worker, slot, room: None, received: Vec::new(), gone: false });

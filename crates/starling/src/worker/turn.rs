@@ -300,6 +300,9 @@ impl Worker {
         }
         let whole = identity.clone();
         let slot = self.shard.open(identity.anonymous(), line);
+        if is_guest {
+            self.shard.keep_quiet(slot);
+        }
         if let (Some(key), Some(owner)) = (key, owner) {
             self.shared.sessions.insert(key, Place { worker: self.index, slot, owner, polled: None });
         }
