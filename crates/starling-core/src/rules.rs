@@ -166,7 +166,9 @@ impl RuleSet {
     /// These, followed by others.
     #[must_use]
     pub fn with(&self, others: impl IntoIterator<Item = Rule>) -> Self {
-        Self(self.0.iter().cloned().chain(others.into_iter().map(Arc::new)).collect())
+        let others = others.into_iter().map(|rule| Entry { rule: Arc::new(rule), prefixed: Vec::new() });
+        let rules = self.rules.iter().map(|entry| Entry { rule: entry.rule.clone(), prefixed: entry.prefixed.clone() });
+        Self { rules: rules.chain(others).collect(), ..self.clone() }
     }
 
     /// The rule that decides for this caller.
