@@ -193,7 +193,7 @@ impl RuleSet {
         }
         let entry = self.rules.iter().find(|entry| is_of(&entry.rule, app) && matches(&entry.rule))?;
         let prefix = self.prefixes.iter().position(|prefix| channel.starts_with(prefix));
-        Some(prefix.map_or(&entry.rule, |prefix| &entry.prefixed[prefix]))
+        Some(prefix.and_then(|prefix| entry.prefixed.get(prefix)).unwrap_or(&entry.rule))
     }
 }
 
