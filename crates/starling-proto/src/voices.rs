@@ -4,8 +4,8 @@
 
 use starling_core::{Form, Outgoing, Protocol};
 
-use crate::native;
 use crate::session::OwnedPacket;
+use crate::{native, pusher};
 
 /// The native protocol's JSON.
 pub const NATIVE_JSON: Form = Form(0);
@@ -20,6 +20,8 @@ pub const STREAM_NAMED: Form = Form(3);
 pub const STREAM_OPEN: Form = Form(4);
 /// Server-sent events of several channels, with names.
 pub const STREAM_NAMED_OPEN: Form = Form(5);
+/// Pusher Channels.
+pub const PUSHER: Form = Form(10);
 /// The native protocol's JSON for long-polling.
 pub const POLL: Form = Form(13);
 
@@ -83,6 +85,7 @@ pub static VOICES: &[Voice] = &[
         subprotocol: None,
         encode: native::encode_open_named,
     },
+    Voice { name: "pusher", protocol: pusher::PROTOCOL, form: PUSHER, subprotocol: None, encode: pusher::encode },
     Voice {
         name: "native-poll",
         protocol: native::POLL_PROTOCOL,

@@ -70,6 +70,12 @@ impl Gate {
         Ok(permit)
     }
 
+    /// Takes a place where there may be none, for a connection that is turned away at once.
+    pub fn enter_briefly(&self) -> Permit {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        Permit { gate: self.clone(), address: None }
+    }
+
     /// Open connections.
     #[cfg(test)]
     pub fn open(&self) -> usize {

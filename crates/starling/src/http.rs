@@ -18,7 +18,7 @@ use crate::api;
 use crate::handlers::with_head;
 use crate::shared::Shared;
 use crate::upgrade::{self, joined};
-use crate::{poll, send, stream};
+use crate::{poll, pusher, send, stream};
 
 /// The body of a response.
 pub(crate) struct Body(Content);
@@ -101,6 +101,8 @@ where
         "/sse" => stream::serve(shared, request, client).await,
         "/poll" => poll::serve(shared, request, client).await,
         "/send" => send::serve(shared, request, client).await,
+        path if path.starts_with("/app/") => pusher::connect(shared, request, client).await,
+        path if path.starts_with("/apps/") => pusher::api(shared, request).await,
         _ => api::handle(shared, request, client).await,
     }
 }

@@ -21,6 +21,7 @@ mod listener;
 mod mailbox;
 mod options;
 mod poll;
+pub mod pusher;
 mod relay;
 mod send;
 mod server;

@@ -23,6 +23,7 @@ use crate::handlers::{Attached, Built, Runner};
 use crate::hooks::{HooksError, HttpHooks, Secrets, Webhooks};
 use crate::listener::{self, Kind};
 use crate::options::{LiveOptions, Options};
+use crate::pusher;
 use crate::relay;
 use crate::shared::{Clock, Shared, unix_ms};
 use crate::timed::{TimedEngine, Times};
@@ -131,6 +132,7 @@ impl Server {
             live: ArcSwap::from_pointee(options.live),
             gate: Gate::default(),
             draining: AtomicBool::new(false),
+            pusher: pusher::State::default(),
             sessions: Default::default(),
             recovery_window: options.recovery_window,
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
@@ -265,7 +267,8 @@ fn listen(address: SocketAddr) -> Result<tokio::net::TcpListener, StartError> {
 }
 
 fn settings(live: &LiveOptions) -> Settings {
-    Settings { rules: live.rules.clone(), limits: live.limits.clone(), backpressure: live.backpressure.clone() }
+    let rules = live.rules.with_defaults(&pusher::channel_defaults());
+    Settings { rules, limits: live.limits.clone(), backpressure: live.backpressure.clone() }
 }
 
 fn worker_count(configured: usize) -> usize {

@@ -13,6 +13,7 @@ use crate::auth::Authenticator;
 use crate::gate::Gate;
 use crate::hooks::{HttpHooks, Secrets, Webhooks};
 use crate::options::LiveOptions;
+use crate::pusher;
 use crate::sessions::Sessions;
 use crate::timed::Times;
 use crate::worker::WorkerHandle;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub gate: Gate,
     pub workers: Vec<WorkerHandle>,
     pub sessions: Sessions,
+    pub pusher: pusher::State,
     /// How long a session that lost its transport can be resumed.
     pub recovery_window: std::time::Duration,
     pub runtime: Handle,

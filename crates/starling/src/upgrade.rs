@@ -112,6 +112,17 @@ pub(crate) fn begin<B>(
     Ok(Handshake { accept, deflate, permit })
 }
 
+/// The same for a client that is turned away after the handshake: it gets a place even where there is none.
+pub(crate) fn begin_briefly<B>(
+    shared: &Shared,
+    live: &LiveOptions,
+    request: &Request<B>,
+) -> Result<Handshake, Refused> {
+    let (accept, deflate) = check(request, live)?;
+    check_origin(live, request.headers())?;
+    Ok(Handshake { accept, deflate, permit: shared.gate.enter_briefly() })
+}
+
 /// Checks a request's origin, and takes a place for a connection.
 pub(crate) fn enter(
     shared: &Shared,

@@ -16,11 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Which channels are occupied, and by whom, in the order of their names.
 #[derive(Debug, Default)]
-pub(super) struct Census(BTreeMap<ChannelName, Occupancy>);
+pub(crate) struct Census(BTreeMap<ChannelName, Occupancy>);
 
 /// One channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Headcount {
+pub(crate) struct Headcount {
     pub channel: ChannelName,
     /// Connections.
     pub members: u64,
@@ -77,7 +77,7 @@ impl Headcount {
 }
 
 /// Asks this node's workers and every other node. Other nodes that do not answer in time are left out.
-pub(super) async fn ask(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
+pub(crate) async fn ask(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
     ask_hub(&shared.hub, app, query).await
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn ask_hub(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec
 }
 
 /// Asks this node's workers.
-pub(super) async fn ask_here(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
+pub(crate) async fn ask_here(shared: &Shared, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
     ask_workers(&shared.hub, app, query).await
 }
 
@@ -116,7 +116,7 @@ async fn ask_workers(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec<Answer
 }
 
 /// Finds a connection, wherever it is.
-pub(super) async fn find(shared: &Shared, app: &AppId, connection: &str) -> Result<Option<Survey>, Refusal> {
+pub(crate) async fn find(shared: &Shared, app: &AppId, connection: &str) -> Result<Option<Survey>, Refusal> {
     let query = Query::Connection { connection: ConnectionId::new(connection) };
     let found = |answers: Vec<Answer>| {
         answers.into_iter().find_map(|answer| match answer {

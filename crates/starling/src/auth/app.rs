@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use starling_proto::pusher::AppSettings;
 use thiserror::Error;
 
 use super::keys::{Algorithm, KeyError};
@@ -25,6 +26,8 @@ pub struct AppKeys {
     pub issuer: Option<String>,
     /// Required member of `aud`, for sources that do not name their own. Default empty: any.
     pub audience: Vec<String>,
+    /// What its Pusher clients and servers may do.
+    pub pusher: AppSettings,
 }
 
 impl AppKeys {
@@ -37,6 +40,7 @@ impl AppKeys {
             jwt: Vec::new(),
             issuer: None,
             audience: Vec::new(),
+            pusher: AppSettings::default(),
         }
     }
 
