@@ -19,6 +19,8 @@ var HttpLink = class {
 	/** Channels that are being subscribed to, with what came for them before the server's answer did. */
 	#held = /* @__PURE__ */ new Map();
 	#done = false;
+	/** The last error that came down: why the server is about to end the session. */
+	#complaint;
 	constructor(request, events) {
 		this.request = request;
 		this.#events = events;
@@ -47,6 +49,7 @@ var HttpLink = class {
 	receive(value) {
 		const message = require_core.readServerMessage(value);
 		if (!message || this.#done) return;
+		if (message.type === "error") this.#complaint = new require_core.StarlingError(message.code, message.message);
 		const held = "channel" in message && message.channel !== void 0 && this.#held.get(message.channel);
 		if (held) held.push(message);
 		else this.#events.receive(message);
@@ -81,7 +84,7 @@ var HttpLink = class {
 		if (this.#done) return;
 		this.close();
 		const known = error instanceof require_core.StarlingError ? error : new require_core.StarlingError("CONNECTION_LOST", String(error));
-		this.#events.lost({ error: known });
+		this.#events.lost({ error: known.code === "CONNECTION_LOST" ? this.#complaint ?? known : known });
 	}
 	async #post(message) {
 		if (this.#done) return;
@@ -99,7 +102,7 @@ var HttpLink = class {
 	}
 	#answered(message, answer) {
 		const read = require_core.readServerMessage(answer);
-		if (read?.type === "error" && read.id === void 0 && "id" in message) throw new require_core.StarlingError("CONNECTION_LOST", `${read.code}: ${read.message}`);
+		if (read?.type === "error" && read.code === "FORBIDDEN" && read.channel === void 0 && "channel" in message && message.type !== "event") throw new require_core.StarlingError("CONNECTION_LOST", read.message);
 		if (read && !this.#done) this.#events.receive(read);
 		if (message.type !== "subscribe") return;
 		const held = this.#held.get(message.channel) ?? [];
