@@ -8,6 +8,7 @@ pub mod json_text;
 pub mod native;
 pub mod pusher;
 pub mod session;
+pub mod socketio;
 pub mod voices;
 pub mod websocket;
 

@@ -98,6 +98,11 @@ pub enum Beat {
 
 /// One protocol's state of one connection. Pure: it neither waits, nor reads a clock, nor touches a socket.
 pub trait Session {
+    /// Writes what comes before everything else, also before the connection is admitted.
+    fn greet(&mut self, out: &mut Vec<Action>) {
+        let _ = out;
+    }
+
     /// The transport is up. A session that closes here turns its client away, who then never was there.
     fn open(&mut self, opened: &Opened, out: &mut Vec<Action>);
 
@@ -119,7 +124,7 @@ pub trait Session {
     /// if it has one.
     fn refuse(&mut self, packet: Packet<'_>, refusal: &Refusal, out: &mut Vec<Action>);
 
-    /// Gives the outcome of a request.
+    /// Gives the outcome of a request. The session may ask again because of it.
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Vec<Action>);
 
     /// Tells the client something that it did not ask for.
@@ -139,6 +144,12 @@ pub trait Session {
     /// What is written just before the transport is closed for `reason`.
     fn farewell(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
         let _ = (reason, out);
+    }
+
+    /// Whether a connection that was refused as the first thing that it wanted lives on, and may try again until the time
+    /// to authenticate is over.
+    fn outlives_refusal(&self) -> bool {
+        false
     }
 
     /// How this protocol says that the server ends the connection for `reason`.

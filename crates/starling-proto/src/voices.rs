@@ -5,7 +5,7 @@
 use starling_core::{Form, Outgoing, Protocol};
 
 use crate::session::OwnedPacket;
-use crate::{native, pusher};
+use crate::{native, pusher, socketio};
 
 /// The native protocol's JSON.
 pub const NATIVE_JSON: Form = Form(0);
@@ -20,6 +20,8 @@ pub const STREAM_NAMED: Form = Form(3);
 pub const STREAM_OPEN: Form = Form(4);
 /// Server-sent events of several channels, with names.
 pub const STREAM_NAMED_OPEN: Form = Form(5);
+/// Socket.IO over Engine.IO.
+pub const SOCKETIO: Form = Form(6);
 /// Pusher Channels.
 pub const PUSHER: Form = Form(10);
 /// The native protocol's JSON for long-polling.
@@ -84,6 +86,13 @@ pub static VOICES: &[Voice] = &[
         form: STREAM_NAMED_OPEN,
         subprotocol: None,
         encode: native::encode_open_named,
+    },
+    Voice {
+        name: "socketio",
+        protocol: socketio::PROTOCOL,
+        form: SOCKETIO,
+        subprotocol: None,
+        encode: socketio::encode,
     },
     Voice { name: "pusher", protocol: pusher::PROTOCOL, form: PUSHER, subprotocol: None, encode: pusher::encode },
     Voice {
