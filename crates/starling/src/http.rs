@@ -18,7 +18,7 @@ use crate::api;
 use crate::handlers::with_head;
 use crate::shared::Shared;
 use crate::upgrade::{self, joined};
-use crate::{poll, pusher, send, stream};
+use crate::{poll, pusher, send, socketio, stream};
 
 /// The body of a response.
 pub(crate) struct Body(Content);
@@ -101,6 +101,10 @@ where
         "/sse" => stream::serve(shared, request, client).await,
         "/poll" => poll::serve(shared, request, client).await,
         "/send" => send::serve(shared, request, client).await,
+        "/socket.io/" | "/socket.io" => socketio::serve(shared, request, client, socketio::Speech::SocketIo).await,
+        path if shared.engine_io.as_deref() == Some(path) => {
+            socketio::serve(shared, request, client, socketio::Speech::EngineIo).await
+        }
         path if path.starts_with("/app/") => pusher::connect(shared, request, client).await,
         path if path.starts_with("/apps/") => pusher::api(shared, request).await,
         _ => api::handle(shared, request, client).await,

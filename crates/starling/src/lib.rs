@@ -27,6 +27,7 @@ mod send;
 mod server;
 mod sessions;
 mod shared;
+mod socketio;
 mod stream;
 mod timed;
 mod tls;

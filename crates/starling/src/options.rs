@@ -35,6 +35,9 @@ pub struct Options {
     /// How long a session that lost its transport can be resumed, and publishers' message ids are remembered.
     /// Default 2 min.
     pub recovery_window: Duration,
+    /// Where Engine.IO is spoken without Socket.IO on top of it, for an application with a protocol of its own: it gets
+    /// what clients send as the event `message`. A path with a slash at its end. Default: nowhere.
+    pub engine_io: Option<String>,
     /// Serves the demo page at `/`, and the metrics without credentials. Default: no.
     pub dev: bool,
     /// What can be changed while the server runs.
@@ -99,6 +102,7 @@ impl Default for Options {
             hooks: None,
             webhooks: Vec::new(),
             recovery_window: Duration::from_secs(120),
+            engine_io: None,
             dev: false,
             live: LiveOptions::default(),
             handlers: Vec::new(),

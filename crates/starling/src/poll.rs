@@ -235,7 +235,7 @@ impl Session {
                 open_envelopes(bytes, &mut packets);
                 is_over = true;
             }
-            Some(Fetched::Superseded | Fetched::Occupied) | None => {}
+            Some(Fetched::Superseded | Fetched::Occupied | Fetched::Moved) | None => {}
         }
         for packet in &packets {
             self.cursor.pass(packet.bytes());

@@ -137,6 +137,7 @@ impl Server {
             recovery_window: options.recovery_window,
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
             runtime,
+            engine_io: options.engine_io,
             dev: options.dev,
             has_admin_listener: admin.is_some(),
             clock: Clock::start(),

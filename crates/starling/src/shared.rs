@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// How long a session that lost its transport can be resumed.
     pub recovery_window: std::time::Duration,
     pub runtime: Handle,
+    /// Where Engine.IO alone is spoken.
+    pub engine_io: Option<String>,
     /// The demo page is served, and the metrics without credentials.
     pub dev: bool,
     /// Metrics and the dashboard have a listener of their own.

@@ -139,7 +139,7 @@ fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<(Cursor, bool)>, is_zi
                     let _ = parts.send(stamped(&mut stamper, bytes)).await;
                     return;
                 }
-                Ok(Some(Fetched::Superseded | Fetched::Occupied)) | Err(Gone) => return,
+                Ok(Some(Fetched::Superseded | Fetched::Occupied | Fetched::Moved)) | Err(Gone) => return,
             }
         }
     });

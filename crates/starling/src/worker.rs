@@ -72,7 +72,7 @@ pub(crate) enum Order {
     /// The token of a connection was looked at elsewhere.
     Verified { slot: Slot, tag: Tag, result: Result<Box<Claims>, TokenError> },
     /// The application looked at a connection that had authenticated.
-    Admitted { slot: Slot, tag: Tag, claims: Box<Claims>, result: Result<Box<Admission>, Refusal> },
+    Admitted { slot: Slot, tag: Tag, claims: Option<Box<Claims>>, result: Result<Box<Admission>, Refusal> },
     /// Tell every client to go, and close all within this time.
     Drain { within: Duration },
     /// Close what is left and end the thread.

@@ -46,6 +46,8 @@ pub(crate) enum Fetched {
     Superseded,
     /// Nothing: somebody else is fetching.
     Occupied,
+    /// Nothing: the connection has a socket of its own by now.
+    Moved,
     /// The last that waited; the connection is at its end.
     Closed(Bytes, Closing),
 }

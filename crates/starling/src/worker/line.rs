@@ -1,5 +1,6 @@
 //! One connection as its worker holds it: transport, frames, session.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
@@ -62,6 +63,8 @@ pub(crate) struct Line {
     pub desk: Option<Box<Desk>>,
     /// How the session itself wanted to close, where that says more than the reason.
     closing_as: Option<Box<Closing>>,
+    /// What the session wants because of an answer, and was not done yet.
+    pub follow_ups: VecDeque<Action>,
     /// Bytes that were read and not looked at, because a request must be answered first.
     pub unread: Vec<u8>,
     _permit: Permit,
@@ -99,6 +102,7 @@ impl Line {
             socket: new.socket,
             decoder: new.decoder,
             unread: Vec::new(),
+            follow_ups: VecDeque::new(),
             stamper: None,
             scheduled: 0,
             heard: new.now,
@@ -121,6 +125,18 @@ impl Line {
             closing_as: None,
             _permit: new.permit,
         }
+    }
+
+    /// Writes what comes before everything else.
+    pub fn greet(&mut self, out: &mut Outbox) {
+        let mut actions = Vec::new();
+        self.session.greet(&mut actions);
+        self.write_all(actions, out);
+    }
+
+    /// Whether it lives on when the first thing that it wanted was refused.
+    pub fn outlives_refusal(&self) -> bool {
+        self.session.outlives_refusal()
     }
 
     /// Lets the session say its first words. Returns how it closes, where it turns its client away.
@@ -225,13 +241,15 @@ impl Line {
         frame(Framing::of(self.form), packet)
     }
 
-    /// Writes what a session answers or tells. Requests come only from what it receives.
-    fn write_all(&self, actions: Vec<Action>, out: &mut Outbox) {
+    /// Writes what a session answers or tells. What else it wants because of that is done when the connection is looked
+    /// at again.
+    fn write_all(&mut self, actions: Vec<Action>, out: &mut Outbox) {
         for action in actions {
             match action {
                 Action::Send(packet) => out.push(self.frame(&packet)),
                 Action::Request(..) | Action::Close(_) | Action::Probe | Action::TakeOver => {
-                    unreachable!("a session asks and closes only when it receives")
+                    self.follow_ups.push_back(action);
+                    self.held = true;
                 }
             }
         }

@@ -257,7 +257,7 @@ impl Worker {
                 }
                 Order::Admitted { slot, tag, claims, result } => {
                     self.set_verifying(slot, false);
-                    self.admitted(slot, &tag, &claims, result);
+                    self.admitted(slot, &tag, claims.as_deref(), result);
                     self.resume(slot);
                 }
                 Order::Drain { within } => self.begin_drain(within),
@@ -311,6 +311,7 @@ impl Worker {
         }
         let Some(connection) = self.shard.get_mut(slot) else { return };
         connection.outbox.push_front(head);
+        connection.endpoint.greet(&mut connection.outbox);
         if admitted {
             let starling_hub::Connection { endpoint, outbox, .. } = connection;
             match endpoint.open(&opened, outbox) {

@@ -12,6 +12,9 @@ impl Worker {
         let Some(connection) = self.shard.get(slot) else { return };
         let awaits_auth = connection.endpoint.state == State::AwaitAuth;
         let Some(token) = token else {
+            if awaits_auth && self.live.auth.anonymous {
+                return self.ask_application(slot, tag, None);
+            }
             if awaits_auth {
                 let refusal = Refusal::new(ErrorCode::AuthRequired, "a token is required");
                 return self.refuse_auth(slot, &tag, refusal, CloseReason::AuthRequired);
@@ -59,24 +62,28 @@ impl Worker {
         let identity = &connection.identity;
         match &identity.user {
             Some(user) if user.as_str() == &*claims.user && identity.app.as_str() == &*claims.app => {
-                self.admit(slot, &tag, &claims, Admission::default());
+                self.admit(slot, &tag, Some(&claims), Admission::default());
             }
             Some(_) => {
                 let refusal = Refusal::new(ErrorCode::Forbidden, "a connection keeps its user");
                 self.answer(slot, &tag, Reply::Refused { refusal, channel: None });
             }
-            None => self.ask_application(slot, tag, claims),
+            None => self.ask_application(slot, tag, Some(claims)),
         }
     }
 
-    fn ask_application(&mut self, slot: Slot, tag: Tag, claims: Box<Claims>) {
+    /// Asks whether a connection may come in, with these claims or without any.
+    fn ask_application(&mut self, slot: Slot, tag: Tag, claims: Option<Box<Claims>>) {
         let Some(application) = self.shard.hub().application().cloned() else {
-            return self.admit(slot, &tag, &claims, Admission::default());
+            return self.admit(slot, &tag, claims.as_deref(), Admission::default());
         };
         let Some(connection) = self.shard.get(slot) else { return };
-        let caller = identified(&connection.identity, &claims).caller();
+        let caller = match &claims {
+            Some(claims) => identified(&connection.identity, claims).caller(),
+            None => connection.identity.caller(),
+        };
         match application.connect(&caller) {
-            Pending::Ready(result) => self.admitted(slot, &tag, &claims, result.map(Box::new)),
+            Pending::Ready(result) => self.admitted(slot, &tag, claims.as_deref(), result.map(Box::new)),
             Pending::Later(future) => {
                 self.set_verifying(slot, true);
                 let handle = self.handle.clone();
@@ -88,18 +95,27 @@ impl Worker {
         }
     }
 
-    pub(super) fn admitted(&mut self, slot: Slot, tag: &Tag, claims: &Claims, result: Result<Box<Admission>, Refusal>) {
+    pub(super) fn admitted(
+        &mut self,
+        slot: Slot,
+        tag: &Tag,
+        claims: Option<&Claims>,
+        result: Result<Box<Admission>, Refusal>,
+    ) {
         match result {
             Ok(admission) => self.admit(slot, tag, claims, *admission),
             Err(refusal) => self.refuse_auth(slot, tag, refusal, CloseReason::Forbidden),
         }
     }
 
-    fn admit(&mut self, slot: Slot, tag: &Tag, claims: &Claims, admission: Admission) {
+    fn admit(&mut self, slot: Slot, tag: &Tag, claims: Option<&Claims>, admission: Admission) {
         let Some(connection) = self.shard.get_mut(slot) else { return };
-        let mut identity = identified(&connection.identity, claims);
+        let mut identity = match claims {
+            Some(claims) => identified(&connection.identity, claims),
+            None => connection.identity.clone(),
+        };
         let line = &mut connection.endpoint;
-        line.expires_at = claims.expires_at.unwrap_or(0);
+        line.expires_at = claims.and_then(|claims| claims.expires_at).unwrap_or(0);
         if line.state == State::AwaitAuth {
             line.state = State::Open;
         }
@@ -126,7 +142,9 @@ impl Worker {
     /// A refusal ends a connection that nobody vouches for yet; others live on with what they have.
     fn refuse_auth(&mut self, slot: Slot, tag: &Tag, refusal: Refusal, reason: CloseReason) {
         self.answer(slot, tag, Reply::Refused { refusal, channel: None });
-        if self.shard.get(slot).is_some_and(|connection| connection.endpoint.state == State::AwaitAuth) {
+        if self.shard.get(slot).is_some_and(|connection| {
+            connection.endpoint.state == State::AwaitAuth && !connection.endpoint.outlives_refusal()
+        }) {
             self.close(slot, reason);
         }
     }

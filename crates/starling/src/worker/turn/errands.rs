@@ -104,7 +104,7 @@ impl Worker {
         }
         let Some(desk) = &mut line.desk else { return };
         if !is_mailbox || desk.held_back {
-            let _ = fetched.send(Fetched::Superseded);
+            let _ = fetched.send(if is_mailbox { Fetched::Superseded } else { Fetched::Moved });
             return;
         }
         if let Some(earlier) = desk.take_waiting() {
@@ -271,6 +271,9 @@ impl Worker {
             }
             if let Some(desk) = &mut connection.endpoint.desk {
                 desk.held_back = false;
+                if let Some(key) = desk.key.take() {
+                    self.shared.sessions.remove(&key, self.index, target);
+                }
                 if let Some(waiting) = desk.take_waiting() {
                     let _ = waiting.send(Fetched::Superseded);
                 }

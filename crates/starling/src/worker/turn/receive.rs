@@ -73,6 +73,13 @@ impl Worker {
             return;
         }
         connection.endpoint.held = false;
+        self.follow_up(slot);
+        let Some(connection) = self.shard.get_mut(slot) else { return };
+        if connection.is_blocked() || connection.endpoint.verifying {
+            connection.endpoint.held = true;
+            return;
+        }
+        connection.endpoint.held = false;
         if connection.endpoint.desk.is_some() {
             self.go_on_with_errands(slot);
         }
@@ -153,20 +160,37 @@ impl Worker {
         let mut actions = std::mem::take(&mut self.actions);
         connection.endpoint.receive(packet, &mut actions);
         for action in actions.drain(..) {
-            match action {
-                Action::Send(packet) => {
-                    if let Some(connection) = self.shard.get_mut(slot) {
-                        connection.outbox.push(connection.endpoint.frame(&packet));
-                        self.shard.touch_connection(slot);
-                    }
-                }
-                Action::Request(tag, request) => self.request(slot, tag, request),
-                Action::Close(closing) => self.close_as(slot, closing),
-                Action::Probe => self.probe(slot),
-                Action::TakeOver => self.taking_over = Some(slot),
-            }
+            self.act(slot, action);
         }
         self.actions = actions;
+        self.follow_up(slot);
+    }
+
+    fn act(&mut self, slot: Slot, action: Action) {
+        match action {
+            Action::Send(packet) => {
+                if let Some(connection) = self.shard.get_mut(slot) {
+                    connection.outbox.push(connection.endpoint.frame(&packet));
+                    self.shard.touch_connection(slot);
+                }
+            }
+            Action::Request(tag, request) => self.request(slot, tag, request),
+            Action::Close(closing) => self.close_as(slot, closing),
+            Action::Probe => self.probe(slot),
+            Action::TakeOver => self.taking_over = Some(slot),
+        }
+    }
+
+    /// Does what a session wants because of what it was answered, until another answer must be waited for.
+    fn follow_up(&mut self, slot: Slot) {
+        loop {
+            let Some(connection) = self.shard.get_mut(slot) else { return };
+            if connection.is_blocked() || connection.endpoint.verifying {
+                return;
+            }
+            let Some(action) = connection.endpoint.follow_ups.pop_front() else { return };
+            self.act(slot, action);
+        }
     }
 
     fn refuse(&mut self, slot: Slot, packet: Packet<'_>) {
