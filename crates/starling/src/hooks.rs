@@ -12,7 +12,11 @@ mod client;
 mod http;
 mod options;
 mod question;
+#[cfg(test)]
+mod scripted;
 mod secrets;
+#[cfg(test)]
+mod tests;
 mod times;
 pub(crate) mod webhooks;
 

@@ -14,6 +14,8 @@ mod endpoint;
 mod event;
 mod lane;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +39,13 @@ const LANES: usize = 8;
 /// How often it is looked whether everything was delivered, while the server ends.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// How many members a channel has on other nodes.
+type Elsewhere = Arc<dyn Fn(&AppId, &ChannelName) -> Pending<u64> + Send + Sync>;
+
 /// Tells backends what happened. See the module's documentation.
 pub struct Webhooks {
     endpoints: Vec<Arc<Endpoint>>,
-    engine: Arc<dyn Engine>,
+    elsewhere: Elsewhere,
     runtime: Handle,
     counters: Arc<WebhookCounters>,
 }
@@ -57,10 +62,20 @@ impl Webhooks {
         engine: Arc<dyn Engine>,
         runtime: Handle,
     ) -> Result<Arc<Self>, HooksError> {
+        let elsewhere = Arc::new(move |app: &AppId, channel: &ChannelName| members_elsewhere(&*engine, app, channel));
+        Self::asking(options, secrets, elsewhere, runtime)
+    }
+
+    fn asking(
+        options: Vec<WebhookOptions>,
+        secrets: &Arc<Secrets>,
+        elsewhere: Elsewhere,
+        runtime: Handle,
+    ) -> Result<Arc<Self>, HooksError> {
         let counters = Arc::new(WebhookCounters::default());
         let endpoint = |options| Endpoint::new(options, secrets.clone(), counters.clone(), runtime.clone());
         let endpoints = options.into_iter().map(endpoint).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { endpoints, engine, runtime, counters }))
+        Ok(Arc::new(Self { endpoints, elsewhere, runtime, counters }))
     }
 
     pub(crate) fn counters(&self) -> &WebhookCounters {
@@ -101,7 +116,7 @@ impl Webhooks {
             return;
         }
         let event = Arc::new(Event { ts: unix_ms(), what });
-        match members_elsewhere(&*self.engine, app, channel) {
+        match (self.elsewhere)(app, channel) {
             Pending::Ready(0) => {
                 wanting().for_each(|endpoint| {
                     endpoint.push(app, channel.as_str(), &event, || Item::Event(event.clone()));
@@ -155,7 +170,7 @@ impl Observer for Webhooks {
             }
             Happening::Members { app, channel, count } => {
                 for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.wants(SubscriptionCount)) {
-                    endpoint.push_count(app, channel, count, &self.engine);
+                    endpoint.push_count(app, channel, count, &self.elsewhere);
                 }
             }
             Happening::MemberAdded(app, channel, entry) => {

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use reqwest::header::{HeaderMap, HeaderValue};
-use starling_core::{AppId, ChannelName, ConnectionId, Engine};
+use starling_core::{AppId, ChannelName, ConnectionId, Pending};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::lane::{Batch, Count, Item, Lane};
-use super::{Event, Fate, LANES, WebhookCounters, What, members_elsewhere, render};
+use super::{Elsewhere, Event, Fate, LANES, WebhookCounters, What, render};
 use crate::hooks::client::{self, Backend};
 use crate::hooks::{HooksError, Secrets, WebhookEvent, WebhookFormat, WebhookOptions};
 use crate::shared::unix_ms;
@@ -116,13 +116,12 @@ impl Endpoint {
     }
 
     /// Queues the number of a channel's members; one that waits already is replaced.
-    pub fn push_count(self: &Arc<Self>, app: &AppId, channel: &ChannelName, here: u64, engine: &Arc<dyn Engine>) {
+    pub fn push_count(self: &Arc<Self>, app: &AppId, channel: &ChannelName, here: u64, ask: &Elsewhere) {
         let lane = self.lane(app, channel.as_str());
         let lanes = self.lanes_of(app);
         // Other nodes are asked when its turn comes: until then it may change many times.
-        let (asker, key) = (engine.clone(), (app.clone(), channel.clone()));
-        let elsewhere =
-            starling_core::Pending::later(async move { members_elsewhere(&*asker, &key.0, &key.1).wait().await });
+        let (ask, key) = (ask.clone(), (app.clone(), channel.clone()));
+        let elsewhere = Pending::later(async move { ask(&key.0, &key.1).wait().await });
         let Some(count) = lanes[lane].replace_count(channel, Count { here, elsewhere }) else { return };
         let size = 256;
         if !self.try_take_room(size) {
