@@ -21,6 +21,9 @@ use crate::wire::{self, NodeFrame};
 /// Notes at a time; at the limit, new ones are refused.
 const MAX_NOTES: usize = 1_000_000;
 
+/// The longest log, and the largest page.
+const MAX_SIZE: usize = 1 << 31;
+
 /// Larger than any offset: Lua's numbers count without loss up to here.
 const MAX_OFFSET: u64 = 1 << 53;
 
@@ -64,6 +67,12 @@ impl Drop for RedisEngine {
     }
 }
 
+/// At least one, and at most ten years, which Redis can still add to the present time.
+fn milliseconds(time: Duration) -> u64 {
+    const TEN_YEARS: u128 = 10 * 366 * 24 * 3_600_000;
+    time.as_millis().clamp(1, TEN_YEARS) as u64
+}
+
 fn given_up() -> EngineError {
     EngineError::Unavailable("the engine was given up".into())
 }
@@ -99,11 +108,12 @@ impl Engine for RedisEngine {
             publish.arg(&keys.topic).arg(wire::passing(&message));
             publish
         } else {
-            let window = if deduplicate { self.shared.options.window.as_millis().max(1) } else { 0 };
-            let (size, ttl) = history.map_or((0, 0), |policy| (policy.size.max(1), policy.ttl.as_millis().max(1)));
+            let window = if deduplicate { milliseconds(self.shared.options.window) } else { 0 };
+            let (size, ttl) =
+                history.map_or((0, 0), |policy| (policy.size.clamp(1, MAX_SIZE), milliseconds(policy.ttl)));
             let mut run = script::PUBLISH.run(&[keys.log(), keys.stream(), keys.id(&message.id)]);
             run.arg(wire::body(&message)).arg(&keys.topic).arg(verb);
-            run.arg(size).arg(ttl as u64).arg(new_epoch()).arg(window as u64).arg(message.ts);
+            run.arg(size).arg(ttl).arg(new_epoch()).arg(window).arg(message.ts);
             run
         };
         let answer = self.shared.send(keys.topic, command);
@@ -146,8 +156,8 @@ impl Engine for RedisEngine {
         let keys = self.shared.keys.channel(app, channel);
         let bound = |offset: Option<u64>| offset.map_or(String::new(), |offset| offset.min(MAX_OFFSET).to_string());
         let mut run = script::HISTORY.run(&[keys.log(), keys.stream()]);
-        run.arg(range.limit).arg(bound(range.before)).arg(bound(range.after));
-        run.arg(policy.size).arg(policy.ttl.as_millis() as u64).arg(now).arg(new_epoch());
+        run.arg(range.limit.min(MAX_SIZE)).arg(bound(range.before)).arg(bound(range.after));
+        run.arg(policy.size.clamp(1, MAX_SIZE)).arg(milliseconds(policy.ttl)).arg(now).arg(new_epoch());
         let answer = self.shared.send(keys.topic, run);
         let (app, channel) = (app.clone(), channel.clone());
         Pending::later(async move { page(&app, &channel, answer.value().await?, range.after.is_none()) })
@@ -201,7 +211,7 @@ impl Engine for RedisEngine {
     fn claim(&self, name: &str, ttl: Duration) -> Pending<Result<bool, EngineError>> {
         let key = self.shared.keys.claim(name);
         let mut set = cmd("SET");
-        set.arg(&key).arg(self.shared.node.as_str()).arg("NX").arg("PX").arg(ttl.as_millis().max(1) as u64);
+        set.arg(&key).arg(self.shared.node.as_str()).arg("NX").arg("PX").arg(milliseconds(ttl));
         let answer = self.shared.send(key, set);
         Pending::later(async move {
             match answer.value().await? {
@@ -215,7 +225,7 @@ impl Engine for RedisEngine {
     fn note(&self, name: &str, value: Bytes, ttl: Duration) -> Pending<Result<(), EngineError>> {
         let keys = self.shared.keys.notes();
         let mut run = script::NOTE.run(&keys);
-        run.arg(name).arg(&*value).arg(ttl.as_millis().max(1) as u64).arg(MAX_NOTES);
+        run.arg(name).arg(&*value).arg(milliseconds(ttl)).arg(MAX_NOTES);
         let answer = self.shared.send(&*keys[0], run);
         Pending::later(async move {
             match answer.value().await? {

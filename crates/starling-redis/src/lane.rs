@@ -109,7 +109,8 @@ impl Lane {
     /// Sends a command behind those that were sent before. The answer comes by itself, whoever waits.
     pub fn send(&self, cmd: Cmd) -> oneshot::Receiver<Result<Value, Failure>> {
         let (answer, answered) = oneshot::channel();
-        let size: usize = cmd.args_iter().map(|arg| if let redis::Arg::Simple(bytes) = arg { bytes.len() } else { 0 }).sum();
+        let size: usize =
+            cmd.args_iter().map(|arg| if let redis::Arg::Simple(bytes) = arg { bytes.len() } else { 0 }).sum();
         if !self.is_connected.load(Ordering::Acquire) {
             let _ = answer.send(Err(Failure::unavailable("redis is not connected")));
             return answered;

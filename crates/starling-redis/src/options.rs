@@ -24,7 +24,8 @@ pub struct RedisOptions {
     /// anew. Default 5 s.
     pub response_timeout: Duration,
     /// How long a node that says nothing counts as alive; it renews its lease three times as often. After that, others
-    /// end its presence entries: at the latest 2.4 leases after its death. Default 10 s; at least 300 ms.
+    /// end its presence entries: 1.7 leases after its death, and one lease later where Redis was away, too.
+    /// Default 10 s; at least 300 ms.
     pub lease: Duration,
     /// How long publishers' own message ids are remembered. Default 2 min.
     pub window: Duration,
@@ -41,7 +42,6 @@ pub struct RedisOptions {
 
 /// Certificates, in PEM.
 #[derive(Clone, Default)]
-#[non_exhaustive]
 pub struct Tls {
     /// Whom to trust, instead of the system's roots.
     pub roots: Option<Vec<u8>>,

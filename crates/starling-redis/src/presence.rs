@@ -90,9 +90,10 @@ impl OwnPresence {
         self.awaited.lock().remove(&token)
     }
 
-    /// What has not arrived will not.
+    /// What has not arrived will not; and Redis may come back without the index.
     pub fn lane_lost(&self) {
         self.awaited.lock().clear();
+        self.forget_index();
     }
 
     pub fn owner(&self) -> String {
@@ -108,7 +109,7 @@ impl OwnPresence {
         state.channels.values_mut().for_each(|channel| channel.is_indexed = false);
     }
 
-    /// The redis lost everything: nothing is indexed.
+    /// What Redis has of the index is not known.
     pub fn forget_index(&self) {
         self.state.lock().channels.values_mut().for_each(|channel| channel.is_indexed = false);
     }
@@ -371,7 +372,12 @@ impl Shared {
     }
 
     /// Ends what a dead owner left in a channel; what lingers there is this node's from now on.
-    pub async fn reap_channel(self: &Arc<Self>, app: AppId, channel: ChannelName, dead: &str) -> Result<(), EngineError> {
+    pub async fn reap_channel(
+        self: &Arc<Self>,
+        app: AppId,
+        channel: ChannelName,
+        dead: &str,
+    ) -> Result<(), EngineError> {
         const AT_ONCE: usize = 200;
         let key = (app, channel);
         let mut key = key;

@@ -249,11 +249,8 @@ fn masters_of(answer: &Value, asked: &ConnectionInfo) -> Option<Masters> {
         if first > last || last >= SLOTS {
             return None;
         }
-        let host = if host.is_empty() || host == "?" {
-            address::name(asked).rsplit_once(':')?.0.to_owned()
-        } else {
-            host
-        };
+        let host =
+            if host.is_empty() || host == "?" { address::name(asked).rsplit_once(':')?.0.to_owned() } else { host };
         match masters.iter_mut().find(|(known, at, _)| *known == host && *at == port) {
             Some((_, _, ranges)) => ranges.push((first, last)),
             None => masters.push((host, port, vec![(first, last)])),

@@ -76,11 +76,7 @@ pub(super) fn decode_answer(reader: &mut Reader) -> Result<Answer, Unreadable> {
             .map(Answer::Channels),
         2 => Ok(Answer::Connection(reader.list(decode_survey)?.pop())),
         3 => reader.list(decode_survey).map(Answer::Connections),
-        4 => Ok(Answer::Stats {
-            connections: reader.number()?,
-            channels: reader.number()?,
-            members: reader.number()?,
-        }),
+        4 => Ok(Answer::Stats { connections: reader.number()?, channels: reader.number()?, members: reader.number()? }),
         _ => Err(Unreadable::Foreign),
     }
 }

@@ -1,1 +1,59 @@
-//! Soon.
+//! Sentinel: the master is found by its name, and found again after a failover.
+
+use starling_testkit::Broker;
+
+use crate::rig::{Bench, Server, engine_on, ids, options, run};
+
+fn sentinel(master: &Server) -> Server {
+    let master = master.port();
+    Server(Broker::start("redis-server", |port, folder| {
+        let file = folder.join("sentinel.conf");
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+        );
+        std::fs::write(&file, text).expect("a file in the folder");
+        vec![file.to_string_lossy().into_owned(), "--sentinel".into()]
+    }))
+}
+
+#[test]
+fn a_failover_is_followed() {
+    run(async {
+        let mut master = Server::start(&[]);
+        let port = master.port().to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+        crate::rig::wait_until("the replica to follow", || {
+            replica.cli(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+        let sentinel = sentinel(&master);
+        crate::rig::wait_until("the Sentinel to know the replica", || {
+            sentinel.cli(&["SENTINEL", "REPLICAS", "main"]).contains(&replica.port().to_string())
+        });
+        let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
+        let bench = Bench::new(url, "room").await;
+        let before = bench.publish("a").await;
+        assert!(master.cli(&["WAIT", "1", "10000"]).trim() == "1");
+        bench.sink.wait_for_messages("room", 1).await;
+        master.kill();
+        bench.wait_until_up(false);
+        bench.wait_for_resyncs(1).await;
+        bench.wait_until_up(true);
+        let after = bench.publish("b").await;
+        assert_eq!((&after.epoch, after.offset), (&before.epoch, 2), "nothing was lost, and the log goes on");
+        assert_eq!(ids(&bench.sink.wait_for_messages("room", 2).await), ["a", "b"]);
+    });
+}
+
+#[test]
+fn an_unknown_master_is_waited_for() {
+    run(async {
+        let master = Server::start(&[]);
+        let sentinel = sentinel(&master);
+        let engine = engine_on(format!("redis+sentinel://127.0.0.1:{}/other", sentinel.port()));
+        assert!(!engine.is_up());
+        // A Sentinel is no server for data.
+        let error = crate::rig::connect(options(sentinel.url())).err().expect("it can never work");
+        assert!(error.to_string().contains("Sentinel"), "{error}");
+    });
+}
