@@ -90,8 +90,8 @@ impl HttpHooks {
     ) -> Pending<Result<T, Refusal>> {
         let (hook, app) = (question.hook, question.caller.app.clone());
         // Known without a question: nobody is kept waiting, and no body is written.
-        if self.0.breaker.is_open() && self.0.breaker.pass(Instant::now()).is_none() {
-            return Pending::Ready(self.0.concluded(hook, Err(self.0.left_alone()), Duration::ZERO, made));
+        if let Err(failure) = self.0.may_ask() {
+            return Pending::Ready(self.0.concluded(hook, Err(failure), Duration::ZERO, made));
         }
         let body = Bytes::from(question.body());
         let asker = self.0.clone();
@@ -129,6 +129,17 @@ impl Asker {
                 tracing::error!(%url, failures, pause = ?self.options.pause, "the hooks' backend does not answer: it is left alone and probed");
             }
             Change::Closed => tracing::info!(%url, "the hooks' backend answers again"),
+        }
+    }
+
+    /// Whether a question would be asked now. When its turn comes, that is looked at again.
+    fn may_ask(&self) -> Result<(), Failure> {
+        if self.breaker.is_open() && self.breaker.pass(Instant::now()).is_none() {
+            return Err(self.left_alone());
+        }
+        match self.under_way.available_permits() {
+            0 => Err(Failure::TooMany(self.options.max_concurrent)),
+            _ => Ok(()),
         }
     }
 
