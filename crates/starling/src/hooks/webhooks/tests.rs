@@ -173,10 +173,10 @@ async fn only_what_is_wanted_is_told() {
 #[tokio::test]
 async fn what_is_tried_for_too_long_is_given_up() {
     let backend = Backend::start(|_| status(500)).await;
-    let webhooks = webhooks(&backend.url, alone(), |options| options.give_up_after = Duration::from_millis(20));
+    let webhooks = webhooks(&backend.url, alone(), |options| options.give_up_after = Duration::ZERO);
     say(&webhooks, "room", 1);
     while webhooks.counters().read(&app(), Fate::Dropped) == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(backend.heard(1).await.len() > 1);
+    assert_eq!(backend.heard(1).await.len(), 1, "it is tried once in any case");
 }
