@@ -49,7 +49,9 @@
 //! axum's hands. WebSockets over HTTP/2 are not supported.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use ::axum::Router;
 use ::axum::body::Body;
@@ -60,6 +62,7 @@ use bytes::Bytes;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
+use parking_lot::Mutex;
 use starling_core::BoxFuture;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -138,7 +141,26 @@ fn handler(shared: Arc<Shared>) -> impl Fn(Request) -> BoxFuture<Response> + Clo
 async fn answer(shared: &Arc<Shared>, request: Request) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(address)| address.ip());
-    http::main(shared, request, peer).await.map(Body::new)
+    http::main(shared, request.map(|body| Incoming(Mutex::new(body))), peer).await.map(Body::new)
+}
+
+/// A request's body. Nobody shares it, but the compiler has to see that: the lock is never taken.
+struct Incoming(Mutex<Body>);
+
+impl http_body::Body for Incoming {
+    type Data = Bytes;
+    type Error = ::axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        Pin::new(self.0.get_mut()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        false
+    }
 }
 
 /// Takes the socket out of axum's hands.
