@@ -37,7 +37,7 @@ async fn main() {
     engine.attach(Arc::new(Nobody));
     let policy = HistoryPolicy { size: 1000, ttl: Duration::from_secs(60) };
     for (what, history) in [("without history", None), ("with history", Some(policy))] {
-        let (count, took) = publish(&*engine, bytes, Duration::from_secs(seconds), history).await;
+        let (count, took) = publish(&engine, bytes, Duration::from_secs(seconds), history).await;
         println!("{what}: {:.0} publishes/s of {bytes} bytes", count as f64 / took.as_secs_f64());
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::{Value, cmd, from_redis_value};
 use starling_core::EngineError;
 
-use crate::broker::Shared;
+use crate::broker::{Answer, Shared};
 use crate::keys::Keys;
 use crate::script;
 
@@ -39,12 +39,13 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
     while !shared.is_closed() {
         match beat_once(&shared).await {
             Ok(Beat::InTime(dead)) => {
+                is_known = true;
                 let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
                 if steady >= lease {
                     clear_up(&shared, dead).await;
                 }
             }
-            Ok(Beat::New(_)) => {
+            Ok(Beat::New) => {
                 steady_since = Some(Instant::now());
                 if std::mem::replace(&mut is_known, true) {
                     tracing::warn!("redis has forgotten this node: its presence entries are made again");
@@ -68,25 +69,35 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             }
             Err(_) => steady_since = None,
         }
-        tokio::time::sleep(lease / 3).await;
+        // At the start, Redis may be there in a moment.
+        let pause = if is_known { lease / 3 } else { (lease / 3).min(Duration::from_millis(100)) };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+impl Shared {
+    /// Renews an owner's lease, or begins it.
+    pub fn send_beat(self: &Arc<Self>, owner: &str) -> Answer {
+        let nodes = self.keys.nodes();
+        let mut run = script::BEAT.run(&[&nodes]);
+        run.arg(owner).arg(self.options.lease.as_millis() as u64);
+        self.send(nodes, run)
     }
 }
 
 enum Beat {
-    New(()),
+    New,
     Late,
     InTime(Vec<String>),
 }
 
 async fn beat_once(shared: &Arc<Shared>) -> Result<Beat, EngineError> {
-    let nodes = shared.keys.nodes();
-    let mut run = script::BEAT.run(&[&nodes]);
-    run.arg(shared.presence.owner()).arg(shared.options.lease.as_millis() as u64);
-    let answer = shared.send(nodes, run).value().await?;
+    let owner = shared.presence.owner();
+    let answer = shared.send_beat(&owner).value().await?;
     let (state, dead): (String, Vec<String>) =
         from_redis_value(answer).map_err(|error| EngineError::Unavailable(error.to_string()))?;
     Ok(match state.as_str() {
-        "new" => Beat::New(()),
+        "new" => Beat::New,
         "late" => Beat::Late,
         _ => Beat::InTime(dead),
     })

@@ -42,6 +42,8 @@ struct State {
     /// Whose entries ours are: the node, and how often it was taken for dead.
     owner: String,
     lives: u32,
+    /// Whether the owner is among those whose lease is watched.
+    is_registered: bool,
     channels: HashMap<Key, Channel, RandomState>,
     /// Entries by the time at which they leave.
     lingering: BTreeMap<u64, Vec<(Key, ConnectionId)>>,
@@ -77,6 +79,7 @@ impl OwnPresence {
             state: Mutex::new(State {
                 owner: format!("{node}.0"),
                 lives: 0,
+                is_registered: false,
                 channels: HashMap::default(),
                 lingering: BTreeMap::new(),
             }),
@@ -106,12 +109,12 @@ impl OwnPresence {
         let mut state = self.state.lock();
         state.lives += 1;
         state.owner = format!("{node}.{}", state.lives);
-        state.channels.values_mut().for_each(|channel| channel.is_indexed = false);
+        state.forget_index();
     }
 
     /// What Redis has of the index is not known.
     pub fn forget_index(&self) {
-        self.state.lock().channels.values_mut().for_each(|channel| channel.is_indexed = false);
+        self.state.lock().forget_index();
     }
 
     /// Entries whose time is over.
@@ -124,6 +127,11 @@ impl OwnPresence {
 }
 
 impl State {
+    fn forget_index(&mut self) {
+        self.is_registered = false;
+        self.channels.values_mut().for_each(|channel| channel.is_indexed = false);
+    }
+
     /// Notes what is wanted, and returns what was.
     fn want(&mut self, key: &Key, connection: &ConnectionId, number: u64, own: Own) -> Option<(u64, Own)> {
         if let Own::Lingers(until) = &own {
@@ -200,6 +208,10 @@ impl Shared {
     }
 
     fn index(self: &Arc<Self>, state: &mut State, key: &Key) {
+        if !std::mem::replace(&mut state.is_registered, true) {
+            // Whoever has entries has a lease: nobody clears up after a node that is not known.
+            drop(self.send_beat(&state.owner));
+        }
         let index = self.keys.channels_of(&state.owner);
         let channel = state.channels.entry(key.clone()).or_default();
         if std::mem::replace(&mut channel.is_indexed, true) {

@@ -542,7 +542,7 @@ cases! {
             leaves
         };
         let mut ours = [0, 0];
-        for node in 0..2 {
+        for (node, ours) in ours.iter_mut().enumerate() {
             let of_channel = |seen: &Seen| match seen {
                 Seen::Presence(event) if event.channel == bench.channel => event.diff.leaves.len(),
                 _ => 0,
@@ -554,7 +554,7 @@ cases! {
             assert_eq!(leaves(&events), ["a2", "b2"]);
             let users_out: Vec<_> = events.iter().flat_map(|event| event.diff.users_out.clone()).collect();
             assert_eq!(users_out, [UserId::from("bob")], "another connection of ann is there");
-            ours[node] = events.iter().filter(|event| event.ours).flat_map(|event| &event.diff.leaves).count();
+            *ours = events.iter().filter(|event| event.ours).flat_map(|event| &event.diff.leaves).count();
         }
         assert!(begin.elapsed() < GONE_WITHIN, "{:?}", begin.elapsed());
         assert_eq!(ours[0] + ours[1], 2, "{ours:?}");

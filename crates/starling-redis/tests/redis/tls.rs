@@ -1,6 +1,6 @@
 //! `rediss://`, with certificates made for the test.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use starling_core::Engine;
 use starling_redis::{RedisOptions, Tls};
 use starling_testkit::{Broker, redis_server};
@@ -15,6 +15,8 @@ struct Secure {
 
 fn start(clients: &str) -> Secure {
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    // By default all have the same name, and OpenSSL takes one that is named as its issuer for self-signed.
+    authority.distinguished_name.push(DnType::CommonName, "the authority of a test");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
     let signed = |name: &str| {
