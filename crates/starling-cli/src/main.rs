@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod check;
 mod config;
 mod credentials;
+mod engines;
 mod failure;
 mod init;
 mod logs;

@@ -9,6 +9,7 @@ use starling::{Server, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{self, Config, DEFAULT_FILE, EngineUrl, Source};
+use crate::engines;
 use crate::failure::Failure;
 use crate::settings;
 
@@ -79,7 +80,8 @@ pub fn run(args: ServeArgs) -> Result<(), Failure> {
 }
 
 async fn serve(args: &ServeArgs, source: &Source, config: Config) -> Result<(), Failure> {
-    let options = settings::options(&config, args.dev)?;
+    let mut options = settings::options(&config, args.dev)?;
+    options.engine = engines::connect(&config.engine, config.recovery.window).await.map_err(Failure::Usage)?;
     // Before the server listens, so that a signal that comes at once is not lost.
     let mut signals = Signals::new().context("cannot listen to signals")?;
     let server = Server::start(options).map_err(|error| match error {

@@ -124,10 +124,10 @@ fn serve_without_a_configuration_points_at_init() {
     let output = starling(folder.path(), &["serve"], &[]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("starling init"), "{}", stderr(&output));
-    let output = starling(folder.path(), &["serve", "--dev", "--engine", "redis://127.0.0.1"], &[]);
+    let output = starling(folder.path(), &["serve", "--dev", "--engine", "kafka://127.0.0.1"], &[]);
     assert_eq!(code(&output), 2);
     assert!(
-        stderr(&output).contains("the engine \"redis\" is not in this build, which has: memory"),
+        stderr(&output).contains("the engine \"kafka\" is not in this build, which has: memory, redis"),
         "{}",
         stderr(&output)
     );

@@ -9,7 +9,7 @@ use super::section::Section;
 pub enum EngineUrl {
     /// One node, nothing beside it.
     Memory,
-    /// `redis://…` or `rediss://…` (TLS).
+    /// `redis://…`, `rediss://…` (TLS), or either with `+sentinel`.
     Redis(String),
     /// `nats://…`.
     Nats(String),
@@ -18,7 +18,7 @@ pub enum EngineUrl {
 }
 
 /// The names of the engines that this build has.
-const BUILT_IN: [&str; 1] = ["memory"];
+const BUILT_IN: [&str; 2] = ["memory", "redis"];
 
 impl EngineUrl {
     /// Parses the URL of an engine that this build has.
@@ -28,13 +28,17 @@ impl EngineUrl {
     /// A sentence naming the accepted URLs, or the engine that is not in this build.
     pub fn parse(text: &str) -> Result<Self, String> {
         let scheme = text.split_once("://").map(|(scheme, rest)| (scheme, !rest.is_empty()));
-        let engine = match scheme {
-            None if text == "memory" => Self::Memory,
-            Some(("redis" | "rediss", true)) => Self::Redis(text.into()),
-            Some(("nats", true)) => Self::Nats(text.into()),
-            Some(("kafka", true)) => Self::Kafka(text.into()),
-            _ => return Err(r#"expected "memory", or a URL redis://…, rediss://…, nats://… or kafka://…"#.into()),
-        };
+        let engine =
+            match scheme {
+                None if text == "memory" => Self::Memory,
+                Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", true)) => Self::Redis(text.into()),
+                Some(("nats", true)) => Self::Nats(text.into()),
+                Some(("kafka", true)) => Self::Kafka(text.into()),
+                _ => return Err(
+                    r#"expected "memory", or a URL redis://…, rediss://…, redis+sentinel://…, nats://… or kafka://…"#
+                        .into(),
+                ),
+            };
         let name = engine.name();
         if !BUILT_IN.contains(&name) {
             return Err(format!("the engine {name:?} is not in this build, which has: {}", BUILT_IN.join(", ")));
