@@ -1,12 +1,14 @@
 // What the tests of this folder share: the official client against our server, and a socket without any client.
 
 import { createHmac } from "node:crypto";
-import { createServer } from "node:http";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import vm from "node:vm";
 
 import PusherServer from "pusher";
 import PusherClient from "pusher-js";
-import PusherEncrypted from "pusher-js/with-encryption.js";
 import WebSocket from "ws";
 
 import { APP, eventually } from "../harness/server.mjs";
@@ -14,6 +16,19 @@ import { APP, eventually } from "../harness/server.mjs";
 export { APP, PusherServer };
 export const PATIENCE = 20_000; // milliseconds until a wait has failed
 export const MASTER_KEY = Buffer.alloc(32, 7).toString("base64");
+
+/** The build with encryption exists for browsers and their workers only: here it runs as in a worker. */
+function encryptedBuild() {
+  const file = createRequire(import.meta.url).resolve("pusher-js/dist/worker/pusher-with-encryption.worker.js");
+  const scope = {
+    WebSocket, setTimeout, clearTimeout, setInterval, clearInterval, console, fetch, crypto, Uint8Array, TextDecoder,
+    addEventListener() {}, removeEventListener() {}, navigator: { onLine: true }, location: { protocol: "http:" },
+  };
+  scope.self = scope;
+  vm.runInContext(readFileSync(file, "utf8"), vm.createContext(scope));
+  return scope.Pusher;
+}
+const PusherEncrypted = encryptedBuild();
 
 const open = new Set();
 /** Ends every client that the tests of this file have left open. */
@@ -39,14 +54,17 @@ export function soon(promise, what) {
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
 }
 
-/** The first event of this name on something that binds. */
-export const event = (target, name) => soon(new Promise((done) => {
+/** The first event of this name on something that binds, with what else is told of it. */
+export const told = (target, name) => soon(new Promise((done) => {
   const handler = (data, metadata) => {
     target.unbind(name, handler);
-    done(metadata === undefined ? data : Object.assign([data], { metadata }));
+    done({ data, metadata });
   };
   target.bind(name, handler);
 }), `the event ${name}`);
+
+/** The first event of this name on something that binds. */
+export const event = (target, name) => told(target, name).then(({ data }) => data);
 
 /** pusher-js, which gets its signatures from the server SDK, as a web page does from its backend. */
 export function client(server, { user, userInfo, signIn, encrypted = false, app = APP, key = app.key, ...options } = {}) {

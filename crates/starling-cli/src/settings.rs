@@ -59,6 +59,7 @@ pub fn live(config: &Config) -> anyhow::Result<LiveOptions> {
 
 fn app(app: &config::App) -> anyhow::Result<AppKeys> {
     let mut keys = AppKeys::new(app.id.as_str(), app.key.as_str(), app.secret.expose());
+    keys.pusher = app.pusher.clone();
     for jwt in &app.jwt {
         let mut source = KeySource::from(key_material(&jwt.source)?);
         source.issuer = jwt.issuer.clone();

@@ -106,7 +106,7 @@ where
             socketio::serve(shared, request, client, socketio::Speech::EngineIo).await
         }
         path if path.starts_with("/app/") => pusher::connect(shared, request, client).await,
-        path if path.starts_with("/apps/") => pusher::api(shared, request).await,
+        path if path.starts_with("/apps/") || path.starts_with("/users/") => pusher::api(shared, request).await,
         _ => api::handle(shared, request, client).await,
     }
 }

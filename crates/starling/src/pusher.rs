@@ -5,9 +5,11 @@
 
 mod api;
 mod connect;
+mod count;
 mod event;
 mod look;
 mod signature;
+pub(crate) mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +27,7 @@ pub use starling_proto::pusher::AppSettings;
 
 pub(crate) use api::serve as api;
 pub(crate) use connect::connect;
+pub(crate) use count::Counts;
 
 /// The last event of a `cache-` channel, as long as the real service keeps it.
 const CACHED: HistoryPolicy = HistoryPolicy { size: 1, ttl: Duration::from_secs(30 * 60) };

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use starling_core::{AppId, Application, Control, Engine, Pending};
+use starling_core::{AppId, Application, Control, Engine, Observer, Pending};
 use starling_hub::{Hub, HubOptions, MemoryEngine, Settings};
 use thiserror::Error;
 use tokio::runtime::Handle;
@@ -118,8 +118,11 @@ impl Server {
             // Handlers that are new have not been attached before.
             let _ = attached.set(Attached { services: services.clone(), runner });
         }
-        if let Some(webhooks) = &webhooks {
-            hub.observe(webhooks.clone());
+        let observer = webhooks.clone().map(|webhooks| webhooks as Arc<dyn Observer>);
+        let is_counted = options.live.apps.iter().any(|app| app.pusher.subscription_count);
+        let counts = is_counted.then(|| pusher::Counts::new(observer.clone()));
+        if let Some(observer) = counts.clone().map(|counts| counts as Arc<dyn Observer>).or(observer) {
+            hub.observe(observer);
         }
         auth.watch(&runtime);
         let shared = Arc::new(Shared {
@@ -143,6 +146,9 @@ impl Server {
             clock: Clock::start(),
             publish_times,
         });
+        if let Some(counts) = counts {
+            counts.attach(&shared);
+        }
         record_revocations(&shared);
         answer_relayed(&shared);
         let threads = workers

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::JwkSet;
 use reqwest::Url;
+use starling::pusher::AppSettings;
 
 use super::document::Node;
 use super::section::{Section, one_of};
@@ -25,6 +26,8 @@ pub struct App {
     pub secret: Secret,
     /// The keys that verify user tokens. Empty: HS256 with `secret`.
     pub jwt: Vec<JwtKey>,
+    /// What its Pusher clients and servers may do.
+    pub pusher: AppSettings,
 }
 
 /// A secret, kept out of debug output.
@@ -121,9 +124,29 @@ impl App {
             .require("key", "1 to 64 letters, digits, - or _", |node| node.as_string().filter(|key| is_key(key)));
         let secret = section.require("secret", SECRET, as_secret);
         let jwt = section.sections("jwt", false).into_iter().filter_map(JwtKey::read).collect();
+        let pusher = section.section_like("pusher", "{ enable_subscription_count = true }").map(read_pusher);
         section.finish();
-        Some(Self { id: id?, key: key?, secret: secret?, jwt })
+        Some(Self { id: id?, key: key?, secret: secret?, jwt, pusher: pusher.unwrap_or_default() })
     }
+}
+
+/// What users of Pusher know as the settings and limits of an app.
+fn read_pusher(mut section: Section<'_, '_>) -> AppSettings {
+    const MOST: usize = 1_000_000_000;
+    let defaults = AppSettings::default();
+    let longest = defaults.max_channel_name;
+    let settings = AppSettings {
+        client_events: section.boolean("client_events", defaults.client_events),
+        subscription_count: section.boolean("enable_subscription_count", defaults.subscription_count),
+        client_events_per_second: section.number("max_client_events_per_second", "events", 0..=1_000_000, 0) as u32,
+        events_per_second: section.number("max_events_per_second", "events", 0..=1_000_000, 0) as u32,
+        max_connections: section.number("max_connections", "connections", 0..=MOST, 0),
+        max_payload: section.size("max_payload", 1..=16 << 20, defaults.max_payload),
+        max_channel_name: section.number("max_channel_name_length", "characters", 1..=longest, longest),
+        max_presence_members: section.number("max_presence_members", "users", 0..=MOST, 0),
+    };
+    section.finish();
+    settings
 }
 
 impl JwtKey {

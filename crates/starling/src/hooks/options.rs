@@ -211,7 +211,4 @@ pub enum HooksError {
     /// The HTTP client could not be made.
     #[error("no HTTP client: {0}")]
     Client(String),
-    /// A format that this build does not have.
-    #[error("webhooks in the format of Pusher are not in this build")]
-    NoPusherFormat,
 }

@@ -18,6 +18,7 @@ use crate::api::read_body;
 use crate::auth::AppKeys;
 use crate::http::{Body, json_response, text_response};
 use crate::shared::{Shared, unix_ms};
+use crate::upgrade::parameter;
 
 /// Names and fields around the data of one event, in bytes.
 const ENVELOPE: usize = 64 << 10;
@@ -86,21 +87,21 @@ where
 {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let (id, rest) = path.strip_prefix("/apps/").and_then(|rest| rest.split_once('/')).unwrap_or_default();
+    let query = head.uri.query().unwrap_or_default();
     let live = shared.live.load_full();
-    let Some(keys) = live.apps.iter().find(|app| app.id == id) else {
+    let Some((keys, rest)) = address(&live.apps, path, query) else {
         return Err(Failure::new(StatusCode::NOT_FOUND, "There is no app of this id"));
     };
     let app = shared.pusher.app(keys);
     let route = Route::find(&head.method, rest)?;
-    let query = head.uri.query().unwrap_or_default();
     let parameters = signature::check(&app, head.method.as_str(), path, query, unix_ms() / 1000)?;
     // In JSON within JSON, a byte may be written as six.
     let limit = route.events().saturating_mul(keys.pusher.max_payload.saturating_mul(6).saturating_add(ENVELOPE));
     let body = read_body(body, &head.headers, limit, live.handshake_timeout).await;
     let body = body.map_err(|failure| Failure::new(failure.status, failure.refusal.message))?;
     signature::check_body(&parameters, &body)?;
-    let call = Call { shared: shared.clone(), id: AppId::from(id), keys: keys.clone(), app, parameters, body };
+    let call =
+        Call { shared: shared.clone(), id: AppId::from(keys.id.as_str()), keys: keys.clone(), app, parameters, body };
     drop(live);
     match route {
         Route::Trigger => event::trigger(&call).await,
@@ -110,6 +111,17 @@ where
         Route::Users(channel) => look::users(&call, &channel).await,
         Route::Terminate(user) => terminate(&call, &user).await,
     }
+}
+
+/// The app that a request is about, and the rest of its path. The official Python SDK leaves the app out of the path
+/// with which it ends a user's connections: there the key tells.
+fn address<'a, 'p>(apps: &'a [AppKeys], path: &'p str, query: &str) -> Option<(&'a AppKeys, &'p str)> {
+    if let Some((id, rest)) = path.strip_prefix("/apps/").and_then(|rest| rest.split_once('/')) {
+        return apps.iter().find(|app| app.id == id).map(|app| (app, rest));
+    }
+    let key = parameter(query, "auth_key")?;
+    let rest = path.strip_prefix('/').filter(|rest| rest.starts_with("users/"))?;
+    apps.iter().find(|app| app.key == key).map(|app| (app, rest))
 }
 
 /// The calls.

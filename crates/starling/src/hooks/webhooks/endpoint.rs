@@ -18,6 +18,7 @@ use super::lane::{Batch, Count, Item, Lane};
 use super::{Elsewhere, Event, Fate, LANES, WebhookCounters, What, render};
 use crate::hooks::client::{self, Backend};
 use crate::hooks::{HooksError, Secrets, WebhookEvent, WebhookFormat, WebhookOptions};
+use crate::pusher::webhook;
 use crate::shared::unix_ms;
 
 /// The longest pause between deliveries while the server ends.
@@ -54,9 +55,6 @@ impl Endpoint {
         counters: Arc<WebhookCounters>,
         runtime: Handle,
     ) -> Result<Arc<Self>, HooksError> {
-        if options.format == WebhookFormat::Pusher {
-            return Err(HooksError::NoPusherFormat);
-        }
         Ok(Arc::new(Self {
             backend: Backend::new(&options.url, options.timeout, LANES)?,
             options,
@@ -193,7 +191,10 @@ impl Endpoint {
 
     /// Sends a batch until it is taken. Its body stays the same, the signature is made for each time.
     async fn deliver(&self, app: &AppId, batch: &Batch, hurry: &mut watch::Receiver<Option<Instant>>) {
-        let body = Bytes::from(render::body(&random_id(), unix_ms(), app, &batch.events));
+        let body = Bytes::from(match self.options.format {
+            WebhookFormat::Starling => render::body(&random_id(), unix_ms(), app, &batch.events),
+            WebhookFormat::Pusher => webhook::body(unix_ms(), &batch.events),
+        });
         let (start, events) = (Instant::now(), batch.events.len());
         let mut pause = self.options.first_pause;
         loop {
