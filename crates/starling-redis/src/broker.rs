@@ -86,7 +86,7 @@ impl Shared {
     async fn wait_until_up(&self) {
         let patience = self.options.response_timeout;
         let up = async {
-            while !self.is_up() {
+            while !self.topology.is_settled() {
                 tokio::time::sleep(std::time::Duration::from_millis(2)).await;
             }
         };
@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// A lane is up, again or for the first time: what may have been missed is to be read again.
-    pub fn came_up(&self, _lane: &Lane) {
+    pub fn came_up(&self) {
         if let Some(sink) = self.sink() {
             sink.resync();
         }

@@ -62,6 +62,8 @@ pub(crate) struct Lane {
     /// Whether what is subscribed stays subscribed.
     is_subscribed: AtomicBool,
     is_up: AtomicBool,
+    /// Whether everybody was told that it is up.
+    is_settled: AtomicBool,
     /// Which link is in use: a late word of an earlier one changes nothing.
     generation: AtomicU64,
     lost: Notify,
@@ -89,6 +91,7 @@ impl Lane {
             is_connected: AtomicBool::new(false),
             is_subscribed: AtomicBool::new(false),
             is_up: AtomicBool::new(false),
+            is_settled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             lost: Notify::new(),
             stopped: Notify::new(),
@@ -99,6 +102,11 @@ impl Lane {
     /// Whether commands would be taken now, and what is subscribed arrives.
     pub fn is_up(&self) -> bool {
         self.is_up.load(Ordering::Acquire)
+    }
+
+    /// Whether it is up, and nobody will be told so any more.
+    pub fn is_settled(&self) -> bool {
+        self.is_up() && self.is_settled.load(Ordering::Acquire)
     }
 
     /// Whether a new wish for a topic can be fulfilled.
@@ -258,6 +266,7 @@ impl Lane {
             () = self.stopped.notified() => {}
         }
         self.is_up.store(false, Ordering::Release);
+        self.is_settled.store(false, Ordering::Release);
         self.is_connected.store(false, Ordering::Release);
         self.is_subscribed.store(false, Ordering::Release);
         shared.interest.lane_lost(self.id);
@@ -283,7 +292,8 @@ impl Lane {
         shared.restore_presence(self).await?;
         self.is_up.store(true, Ordering::Release);
         tracing::info!(server = %self.place, "connected to redis");
-        shared.came_up(self);
+        shared.came_up();
+        self.is_settled.store(true, Ordering::Release);
         Ok(())
     }
 

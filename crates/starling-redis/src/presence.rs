@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::broker::{Answer, Shared};
+use crate::failure::Failure;
 use crate::keys::Keys;
 use crate::lane::Lane;
 use crate::script::{self, Script};
@@ -63,6 +64,25 @@ enum Own {
     /// Leaves then, unless its user is back; it is not entered again.
     Lingers(u64),
     Gone,
+}
+
+/// What became of a change.
+enum Outcome {
+    Done,
+    /// Redis refused it.
+    Nothing,
+    /// There was no answer.
+    Unknown,
+}
+
+impl Outcome {
+    fn of(result: &Result<(), Failure>) -> Self {
+        match result {
+            Ok(()) => Self::Done,
+            Err(Failure::Refused(_) | Failure::Again(..)) => Self::Nothing,
+            Err(Failure::Unavailable(_)) => Self::Unknown,
+        }
+    }
 }
 
 /// A change on its way.
@@ -169,8 +189,8 @@ impl Shared {
         let shared = self.clone();
         self.handle.spawn(async move {
             let result = shared.finish(change).await;
-            shared.settle(&key, &connection, number, before, result.is_ok());
-            let _ = done.send(result);
+            shared.settle(&key, &connection, number, before, Outcome::of(&result));
+            let _ = done.send(result.map_err(EngineError::from));
         });
         when_done
     }
@@ -182,16 +202,20 @@ impl Shared {
         connection: &ConnectionId,
         number: u64,
         before: Option<(u64, Own)>,
-        is_done: bool,
+        outcome: Outcome,
     ) {
         let mut state = self.presence.state.lock();
         let owner = state.owner.clone();
         let Some(channel) = state.channels.get_mut(key) else { return };
         let Some(entry) = channel.entries.get_mut(connection).filter(|(latest, _)| *latest == number) else { return };
-        match (&entry.1, is_done) {
-            (Own::Gone, true) => _ = channel.entries.remove(connection),
+        match (&entry.1, outcome) {
+            (Own::Gone, Outcome::Done) => _ = channel.entries.remove(connection),
+            (Own::Here(_), Outcome::Nothing) => match before {
+                Some((_, own)) => entry.1 = own,
+                None => _ = channel.entries.remove(connection),
+            },
             // It may have happened all the same: when Redis is back, it is undone.
-            (Own::Here(_), false) => entry.1 = before.map_or(Own::Gone, |(_, own)| own),
+            (Own::Here(_), Outcome::Unknown) => entry.1 = before.map_or(Own::Gone, |(_, own)| own),
             _ => {}
         }
         if channel.entries.is_empty() {
@@ -253,9 +277,9 @@ impl Shared {
     }
 
     /// Waits until a change is made and everyone is told.
-    async fn finish(self: &Arc<Self>, change: Change) -> Result<(), EngineError> {
+    async fn finish(self: &Arc<Self>, change: Change) -> Result<(), Failure> {
         let Change { key, token, arrival, answer } = change;
-        let frame = match answer.value().await {
+        let frame = match answer.wait().await {
             Ok(Value::BulkString(frame)) => frame,
             Ok(_) => Vec::new(),
             Err(error) => {
@@ -316,7 +340,7 @@ impl Shared {
                     if is_lingering(&state) == Some(true) {
                         state.want(&key, &connection, number, Own::Gone);
                         drop(state);
-                        shared.settle(&key, &connection, number, None, true);
+                        shared.settle(&key, &connection, number, None, Outcome::Done);
                     }
                 } else {
                     // In a second again, perhaps Redis is back.
@@ -369,18 +393,16 @@ impl Shared {
         };
         for (connection, number, change) in changes {
             match self.finish(change).await {
-                Ok(()) => self.settle(key, &connection, number, None, true),
-                Err(_) if !self.is_up_for(key) => return Err(()),
+                Ok(()) => self.settle(key, &connection, number, None, Outcome::Done),
+                Err(Failure::Unavailable(_)) => return Err(()),
                 // Foreign data under the channel's keys; there is nothing to restore.
-                Err(error) => tracing::warn!(channel = %key.1, %error, "presence cannot be restored"),
+                Err(failure) => {
+                    let error = EngineError::from(failure);
+                    tracing::warn!(channel = %key.1, %error, "presence cannot be restored");
+                }
             }
         }
         Ok(())
-    }
-
-    fn is_up_for(&self, key: &Key) -> bool {
-        let topic = self.keys.channel(&key.0, &key.1).topic;
-        self.topology.lane(&topic).is_some_and(|lane| lane.is_subscribed())
     }
 
     /// Ends what a dead owner left in a channel; what lingers there is this node's from now on.
@@ -418,7 +440,7 @@ impl Shared {
                 let nobody = ConnectionId::from("");
                 let number = self.presence.count.fetch_add(1, Ordering::Relaxed);
                 self.presence.state.lock().want(&key, &nobody, number, Own::Gone);
-                self.settle(&key, &nobody, number, None, true);
+                self.settle(&key, &nobody, number, None, Outcome::Done);
                 return Ok(());
             }
         }

@@ -121,9 +121,18 @@ impl Topology {
     }
 
     pub fn is_up(&self) -> bool {
+        self.all(Lane::is_up)
+    }
+
+    /// Whether it is up, and nobody will be told so any more.
+    pub fn is_settled(&self) -> bool {
+        self.all(Lane::is_settled)
+    }
+
+    fn all(&self, is_so: impl Fn(&Lane) -> bool) -> bool {
         let state = self.state.read();
         let is_whole = !self.is_cluster() || (!state.slots.is_empty() && state.slots.iter().all(|lane| *lane > 0));
-        is_whole && !state.lanes.is_empty() && state.lanes.iter().all(|lane| lane.is_up())
+        is_whole && !state.lanes.is_empty() && state.lanes.iter().all(|lane| is_so(lane))
     }
 
     /// In a Cluster, pub/sub is sharded: `S` before the verb.

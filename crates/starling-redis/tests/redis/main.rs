@@ -2,6 +2,7 @@
 
 mod cluster;
 mod faults;
+mod interest;
 mod presence;
 mod refusals;
 mod rig;
