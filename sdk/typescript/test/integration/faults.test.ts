@@ -61,7 +61,7 @@ describeWithServer("behind a network that fails", () => {
     expect(recovered.every(Boolean)).toBe(true);
     const offsets = (await writer.history({ limit: 1 })).position?.offset;
     expect(offsets).toBe(1000);
-  });
+  }, 180_000);
 
   test("messages published by others while the client is away are recovered", async () => {
     const channel = make().channel("away");
