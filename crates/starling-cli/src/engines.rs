@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling::core::Engine;
+use starling_nats::{NatsEngine, NatsOptions};
 use starling_redis::{RedisEngine, RedisOptions};
 
 use crate::config::EngineUrl;
@@ -25,7 +26,12 @@ pub async fn connect(url: &EngineUrl, window: Duration) -> Result<Option<Arc<dyn
             options.window = window;
             RedisEngine::connect(options).await.map_err(|error| failed(&error))?
         }
-        EngineUrl::Nats(_) | EngineUrl::Kafka(_) => return Err(format!("the engine {name} is not in this build")),
+        EngineUrl::Nats(url) => {
+            let mut options = NatsOptions::parse(url).map_err(|error| failed(&error))?;
+            options.window = window;
+            NatsEngine::connect(options).await.map_err(|error| failed(&error))?
+        }
+        EngineUrl::Kafka(_) => return Err(format!("the engine {name} is not in this build")),
     };
     if !engine.is_up() {
         tracing::warn!(engine = name, "the broker cannot be reached: publishes are refused until it can");

@@ -127,7 +127,7 @@ fn serve_without_a_configuration_points_at_init() {
     let output = starling(folder.path(), &["serve", "--dev", "--engine", "kafka://127.0.0.1"], &[]);
     assert_eq!(code(&output), 2);
     assert!(
-        stderr(&output).contains("the engine \"kafka\" is not in this build, which has: memory, redis"),
+        stderr(&output).contains("the engine \"kafka\" is not in this build, which has: memory, redis, nats"),
         "{}",
         stderr(&output)
     );

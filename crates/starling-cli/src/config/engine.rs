@@ -11,14 +11,14 @@ pub enum EngineUrl {
     Memory,
     /// `redis://…`, `rediss://…` (TLS), or either with `+sentinel`.
     Redis(String),
-    /// `nats://…`.
+    /// `nats://…`, or `tls://…`.
     Nats(String),
     /// `kafka://…`.
     Kafka(String),
 }
 
 /// The names of the engines that this build has.
-const BUILT_IN: [&str; 2] = ["memory", "redis"];
+const BUILT_IN: [&str; 3] = ["memory", "redis", "nats"];
 
 impl EngineUrl {
     /// Parses the URL of an engine that this build has.
@@ -32,7 +32,7 @@ impl EngineUrl {
             match scheme {
                 None if text == "memory" => Self::Memory,
                 Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", true)) => Self::Redis(text.into()),
-                Some(("nats", true)) => Self::Nats(text.into()),
+                Some(("nats" | "tls", true)) => Self::Nats(text.into()),
                 Some(("kafka", true)) => Self::Kafka(text.into()),
                 _ => return Err(
                     r#"expected "memory", or a URL redis://…, rediss://…, redis+sentinel://…, nats://… or kafka://…"#

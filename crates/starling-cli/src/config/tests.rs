@@ -148,7 +148,7 @@ fn a_wrong_value_is_refused_with_line_key_and_accepted_values() {
         ),
         (
             "[engine]\nurl = \"kafka://127.0.0.1\"",
-            "starling.toml:2: engine.url: the engine \"kafka\" is not in this build, which has: memory, redis",
+            "starling.toml:2: engine.url: the engine \"kafka\" is not in this build, which has: memory, redis, nats",
         ),
         ("[hooks]\nevents = [\"connect\"]", "starling.toml:1: hooks.url: missing, expected an http:// or https:// URL"),
         (
