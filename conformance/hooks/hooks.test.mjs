@@ -203,6 +203,7 @@ describe("publish", () => {
 describe("event", () => {
   test("the reply is the sender's ack", async () => {
     const ann = await Client.user(server, "ann");
+    await ann.subscribe("room:x");
     answering("event", (question) => ({ reply: { said: question.payload } }));
     const ack = await ann.ok({ type: "event", event: "add", payload: [1, 2], channel: "room:x" });
     assert.deepEqual(ack.payload, { said: [1, 2] });

@@ -105,6 +105,8 @@ impl Lane {
             if ends {
                 state.is_running = false;
                 state.queue = VecDeque::new();
+                // Not emptied: a count may be noted whose item is pushed next.
+                state.counts.shrink_to_fit();
             }
             return None;
         }
