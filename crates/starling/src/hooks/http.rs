@@ -157,7 +157,7 @@ impl Asker {
         let asked = match &answer {
             Ok(Answer::Goes(_)) => Asked::Allowed,
             Ok(Answer::Refused(_)) => Asked::Rejected,
-            Err(Failure::LeftAlone(_) | Failure::TooMany(_) | Failure::NoSecret(_)) => Asked::NotAsked,
+            Err(Failure::LeftAlone(_) | Failure::TooMany(_) | Failure::NoSecret(_)) => Asked::Skipped,
             Err(Failure::NoAnswer(_) | Failure::Bad(_)) => Asked::Failed,
         };
         self.times.record(hook, asked, took);

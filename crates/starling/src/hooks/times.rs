@@ -18,12 +18,12 @@ pub(crate) enum Asked {
     /// No usable answer came.
     Failed,
     /// It was not asked: the backend is left alone, or too many questions are under way.
-    NotAsked,
+    Skipped,
 }
 
 impl Asked {
     /// All of them, in the order of their places in the table.
-    pub const ALL: [Self; 4] = [Self::Allowed, Self::Rejected, Self::Failed, Self::NotAsked];
+    pub const ALL: [Self; 4] = [Self::Allowed, Self::Rejected, Self::Failed, Self::Skipped];
 
     /// The label in metrics.
     pub fn as_str(self) -> &'static str {
@@ -31,7 +31,7 @@ impl Asked {
             Self::Allowed => "allowed",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
-            Self::NotAsked => "not_asked",
+            Self::Skipped => "not_asked",
         }
     }
 }
