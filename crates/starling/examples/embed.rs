@@ -1,16 +1,16 @@
 //! The README's example: a server inside of another program.
 
-use starling::auth::AppKeys;
-use starling::core::{Pattern, Rule, RuleSet};
-use starling::{Options, Server};
+use starling::Server;
+use starling::handlers::{Answer, Connection, Handlers};
+
+async fn hello(_: Connection, name: String) -> Answer<String> {
+    Ok(format!("Hello {name}"))
+}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut options = Options::default();
-    options.listen = vec!["127.0.0.1:8080".parse()?];
-    options.live.apps = vec![AppKeys::new("1", "my-key", "a long random secret")];
-    options.live.rules = RuleSet::new([Rule::new(Pattern::parse("room:*")?)]);
-    let server = Server::start(options)?;
+    let handlers = Handlers::new().on("hello", hello);
+    let server = Server::builder().listen("127.0.0.1:8080").anonymous().handlers(handlers).start()?;
     tokio::signal::ctrl_c().await?;
     server.drain().await;
     Ok(())

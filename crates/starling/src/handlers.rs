@@ -43,6 +43,7 @@
 //!   of its own from then on; better, give blocking work to [`tokio::task::spawn_blocking`].
 //! - What a handler spawns lives on after it. A handler itself may be dropped where it waits, when its time is over.
 
+mod addressed;
 mod answer;
 mod call;
 mod channel;
@@ -78,7 +79,7 @@ pub(crate) use run::{Runner, current_connection};
 use call::Handler;
 use channel::BuiltChannel;
 pub(crate) use dispatch::Attached;
-use dispatch::{Asked, Dispatch, Newcomers};
+use dispatch::{Asked, Dispatch, Front, Newcomers};
 
 /// The handlers of a server. `S` is the state that the connect handler gives each connection.
 ///
@@ -200,7 +201,9 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     /// Handles an event that a connection sends outside of any channel: `async fn(Connection<S>)` or
     /// `async fn(Connection<S>, T)`. Its answer goes to the sender.
     ///
-    /// Socket.IO's events are of this kind; one with other than one argument has an array as payload.
+    /// Socket.IO's events are of this kind; one with other than one argument has an array as payload. One that nobody
+    /// handles here, and whose first argument is a channel that has a handler for it, goes to that handler, with the rest
+    /// as payload: `socket.emit("move", "game:7", {x: 1}, ack)`.
     pub fn on<M>(mut self, event: &str, handler: impl EventHandler<Connection<S>, M>) -> Self {
         let handler = Handler::new(move |connection, payload: &Payload| handler.handle(connection, payload));
         self.events.insert(event.into(), handler);
@@ -243,13 +246,13 @@ impl<S: Send + Sync + 'static> Handlers<S> {
         let channels = self.channels.into_iter().collect::<Result<Vec<_>, _>>()?;
         let rules = channels.iter().map(|channel| channel.rule.clone()).collect();
         let attached = Arc::new(OnceLock::new());
-        let application = Arc::new(Dispatch {
+        let application = Arc::new(Front(Arc::new(Dispatch {
             newcomers: self.newcomers,
             events: self.events,
             disconnect: self.disconnect,
             channels,
             attached: attached.clone(),
-        });
+        })));
         Ok(Built { application, rules, attached, limits: self.limits })
     }
 }

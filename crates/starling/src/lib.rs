@@ -20,7 +20,6 @@ mod http;
 mod listener;
 mod mailbox;
 mod options;
-mod phoenix;
 mod poll;
 pub mod pusher;
 mod relay;

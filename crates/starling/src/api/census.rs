@@ -94,7 +94,7 @@ pub(crate) async fn ask_here(shared: &Shared, app: &AppId, query: &Query) -> Res
     ask_workers(&shared.hub, app, query).await
 }
 
-async fn ask_workers(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
+pub(crate) async fn ask_workers(hub: &Hub, app: &AppId, query: &Query) -> Result<Vec<Answer>, Refusal> {
     let workers = hub.inboxes().len();
     let (sender, mut receiver) = mpsc::channel(workers.max(1));
     hub.ask_workers(app, query, move |answer| {

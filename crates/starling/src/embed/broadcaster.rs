@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use starling_core::{
-    Answer, AppId, ChannelName, ConnectionId, Control, ErrorCode, HistoryPage, HistoryRange, MessageId, PresenceEntry,
-    Publish, Published, Query, Refusal, Survey, UserId,
+    Answer, AppId, ChannelName, ConnectionId, Control, Emission, ErrorCode, HistoryPage, HistoryRange, MessageId,
+    PresenceEntry, Publish, Published, Query, Refusal, Survey, UserId,
 };
 use starling_hub::Hub;
 
@@ -198,10 +198,19 @@ impl Broadcaster {
         payload: impl IntoPayload,
         patience: Duration,
     ) -> Result<T, AskError> {
-        let connection = ConnectionId::from(connection.as_ref());
-        let payload = payload.into_payload()?;
-        let answer =
-            self.services.questions.ask(&self.services, &self.app, connection, event.as_ref(), payload, patience);
+        self.ask_in(None, ConnectionId::from(connection.as_ref()), event.as_ref(), payload, patience).await
+    }
+
+    pub(crate) async fn ask_in<T: FromPayload>(
+        &self,
+        scope: Option<ChannelName>,
+        connection: ConnectionId,
+        event: &str,
+        payload: impl IntoPayload,
+        patience: Duration,
+    ) -> Result<T, AskError> {
+        let question = Emission { channel: scope, event: event.into(), payload: payload.into_payload()?, ack: None };
+        let answer = self.services.questions.ask(&self.services, &self.app, connection, question, patience);
         Ok(T::from_payload(&answer.await?)?)
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use starling_core::{
-    Admission, Application, Caller, ChannelName, CloseReason, Decision, Effects, Payload, Pending, Publish, Refusal,
-    Subscribe,
+    Admission, AppId, Application, Caller, ChannelName, CloseReason, Decision, Effects, Payload, Pending, Publish,
+    RawJson, Refusal, Subscribe,
 };
 
 /// Applications that are asked one after the other: Rust handlers, then hooks. The rules stand before all of them.
@@ -110,6 +110,33 @@ impl Application for Chain {
         admitted.map(|admitted| admitted.map(|(_, admission)| admission))
     }
 
+    fn accepts(&self, app: &AppId, scope: &ChannelName) -> bool {
+        self.links.iter().any(|link| link.accepts(app, scope))
+    }
+
+    fn enter(
+        &self,
+        caller: &Caller,
+        scope: Option<&ChannelName>,
+        params: Option<&RawJson>,
+    ) -> Pending<Result<Effects, Refusal>> {
+        let total = (caller.clone(), scope.cloned(), params.cloned(), Effects::default());
+        let entered = in_turn(
+            self.links.clone(),
+            0,
+            total,
+            |link, (caller, scope, params, _)| link.enter(caller, scope.as_ref(), params.as_ref()),
+            |(_, _, _, total), effects| merge_effects(total, effects),
+        );
+        entered.map(|entered| entered.map(|(_, _, _, effects)| effects))
+    }
+
+    fn exited(&self, caller: &Caller, scope: Option<&ChannelName>) {
+        for link in &*self.links {
+            link.exited(caller, scope);
+        }
+    }
+
     fn subscribe(&self, caller: &Caller, subscribe: &Subscribe) -> Pending<Result<Decision, Refusal>> {
         let total = Asked { caller: caller.clone(), request: subscribe.clone(), decision: Decision::default() };
         let decided = in_turn(
@@ -164,6 +191,95 @@ impl Application for Chain {
     fn disconnected(&self, caller: &Caller, reason: CloseReason) {
         for link in &*self.links {
             link.disconnected(caller, reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use starling_core::{ConnectionId, Protocol, UserId};
+
+    use super::*;
+
+    /// Adds its name to what is published, and refuses what it is told to; at once, or later.
+    struct Link {
+        name: &'static str,
+        refuses: bool,
+        waits: bool,
+    }
+
+    impl Link {
+        fn answer<T: Send + 'static>(&self, answer: T) -> Pending<Result<T, Refusal>> {
+            let answer = if self.refuses { Err(Refusal::custom(self.name, "no")) } else { Ok(answer) };
+            if self.waits { Pending::later(async move { answer }) } else { Pending::Ready(answer) }
+        }
+    }
+
+    impl Application for Link {
+        fn connect(&self, caller: &Caller) -> Pending<Result<Admission, Refusal>> {
+            let known = caller.user.as_ref().map_or("nobody", UserId::as_str);
+            let user = UserId::new(format!("{}>{known}", self.name));
+            self.answer(Admission { user: Some((user, None)), effects: Effects::default() })
+        }
+
+        fn publish(&self, _: &Caller, publish: &Publish) -> Pending<Result<Decision, Refusal>> {
+            let Payload::Json(text) = &publish.payload else { unreachable!("the test publishes JSON") };
+            let text = format!("{}{}", text.as_str(), self.name);
+            let payload = Some(Payload::Json(RawJson::from_valid(text)));
+            self.answer(Decision { payload, reply: Some(publish.payload.clone()), ..Decision::default() })
+        }
+
+        fn event(
+            &self,
+            _: &Caller,
+            _: Option<&ChannelName>,
+            event: &str,
+            payload: &Payload,
+        ) -> Option<Pending<Result<Decision, Refusal>>> {
+            (event == self.name).then(|| self.answer(Decision { reply: Some(payload.clone()), ..Decision::default() }))
+        }
+    }
+
+    fn chain(links: [Link; 3]) -> Chain {
+        Chain::new(links.into_iter().map(|link| Arc::new(link) as Arc<dyn Application>))
+    }
+
+    fn links(waits: bool, refuses: bool) -> [Link; 3] {
+        let link = |name| Link { name, refuses: false, waits: false };
+        [link("1"), Link { name: "2", refuses, waits }, link("3")]
+    }
+
+    fn caller() -> Caller {
+        let (app, connection) = (AppId::from("1"), ConnectionId::from("c"));
+        Caller { app, connection, user: None, info: None, protocol: Protocol("test") }
+    }
+
+    fn number(text: &'static str) -> Payload {
+        Payload::Json(RawJson::from_valid(text))
+    }
+
+    #[tokio::test]
+    async fn each_is_asked_in_turn_about_what_the_one_before_made_of_it() {
+        for waits in [false, true] {
+            let chain = chain(links(waits, false));
+            let publish = Publish::new(ChannelName::parse("c").unwrap(), "e", number("0"));
+            let decided = chain.publish(&caller(), &publish);
+            assert_eq!(matches!(decided, Pending::Later(_)), waits, "no task switch as long as answers are ready");
+            let decision = decided.wait().await.unwrap();
+            assert_eq!((decision.payload, decision.reply), (Some(number("0123")), Some(number("0"))));
+            let admission = chain.connect(&caller()).wait().await.unwrap();
+            assert_eq!(admission.user.unwrap().0.as_str(), "1>nobody", "the first to name a user counts");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_refusal_counts_and_events_have_one_handler() {
+        for waits in [false, true] {
+            let chain = chain(links(waits, true));
+            assert_eq!(chain.connect(&caller()).wait().await.unwrap_err().code, "2");
+            let answered = chain.event(&caller(), None, "3", &number("7")).expect("the third handles it");
+            assert_eq!(answered.wait().await.unwrap().reply, Some(number("7")));
+            assert!(chain.event(&caller(), None, "4", &number("7")).is_none());
         }
     }
 }

@@ -80,8 +80,7 @@ impl Questions {
         services: &Services,
         app: &AppId,
         connection: ConnectionId,
-        event: &str,
-        payload: Payload,
+        question: Emission,
         patience: Duration,
     ) -> Result<Payload, AskError> {
         if current_connection().is_some_and(|current| current == connection) {
@@ -92,7 +91,7 @@ impl Questions {
         let _guard = Guard { questions: self, connection: &connection, number };
         let workers = hub.inboxes().len();
         let (told, mut reports) = mpsc::channel(workers.max(1));
-        let emission = Emission { channel: None, event: event.into(), payload, ack: Some(number) };
+        let emission = Emission { ack: Some(number), ..question };
         hub.emit_here(app, &connection, &emission, move |delivered| {
             // Each worker tells once, so there is room; nobody to hear it means that nobody waits any more.
             let _ = told.try_send(delivered);

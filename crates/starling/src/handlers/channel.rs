@@ -22,6 +22,14 @@ pub(crate) struct Spot<S> {
     pub channel: ChannelName,
 }
 
+impl<S> Spot<S> {
+    /// What is done to the connection belongs to the part of the app that the channel is in.
+    pub fn new(connection: Connection<S>, channel: ChannelName) -> Self {
+        let scope = channel.scope().and_then(|scope| ChannelName::parse(scope).ok());
+        Self { connection: Connection { scope, ..connection }, channel }
+    }
+}
+
 /// Handlers of the channels that a pattern matches, and the rule that those channels follow.
 ///
 /// The pattern's parts in braces are captured, and reach the handlers as a `P`: one part as a number, a text or an enum

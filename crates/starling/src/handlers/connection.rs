@@ -30,11 +30,18 @@ pub struct Connection<S = ()> {
     pub(crate) caller: Caller,
     pub(crate) state: Arc<S>,
     pub(crate) services: Arc<Services>,
+    /// The part of the app (for Socket.IO, the namespace) that the handler was called in; none: its own.
+    pub(crate) scope: Option<ChannelName>,
 }
 
 impl<S> Clone for Connection<S> {
     fn clone(&self) -> Self {
-        Self { caller: self.caller.clone(), state: self.state.clone(), services: self.services.clone() }
+        Self {
+            caller: self.caller.clone(),
+            state: self.state.clone(),
+            services: self.services.clone(),
+            scope: self.scope.clone(),
+        }
     }
 }
 
@@ -110,7 +117,7 @@ impl<S> Connection<S> {
     /// # Errors
     /// A payload that does not serialise, or the server has stopped.
     pub fn emit(&self, event: impl AsRef<str>, payload: impl IntoPayload) -> Result<(), Refusal> {
-        self.tell(None, event.as_ref(), payload)
+        self.tell(self.scope.clone(), event.as_ref(), payload)
     }
 
     /// The connection is on this node: nobody else needs to hear of it.
@@ -131,7 +138,7 @@ impl<S> Connection<S> {
         payload: impl IntoPayload,
         patience: Duration,
     ) -> Result<T, AskError> {
-        self.broadcaster().ask(self.id().as_str(), event, payload, patience).await
+        self.broadcaster().ask_in(self.scope.clone(), self.id().clone(), event.as_ref(), payload, patience).await
     }
 
     /// Makes this connection a member of a channel.

@@ -6,16 +6,18 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
-    Admission, Application, Caller, ChannelName, CloseReason, ConnectionId, Decision, Payload, Pending, Publish,
-    RawJson, Refusal, Subscribe,
+    Admission, Answer, Application, Caller, ChannelName, CloseReason, ConnectionId, Decision, ErrorCode, Payload,
+    Pending, Publish, Query, RawJson, Refusal, Subscribe,
 };
 
+use super::addressed::Addressed;
 use super::answer::Welcome;
 use super::call::Handler;
 use super::channel::{BuiltChannel, Spot};
 use super::connection::Connection;
 use super::newcomer::{Newcomer, head};
 use super::run::{Outcome, Runner};
+use crate::api::census;
 use crate::embed::Services;
 
 /// The handlers of a server, as its application.
@@ -101,7 +103,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
     }
 
     fn connection(&self, caller: &Caller, state: Arc<S>) -> Connection<S> {
-        Connection { caller: caller.clone(), state, services: self.attached().services.clone() }
+        Connection { caller: caller.clone(), state, services: self.attached().services.clone(), scope: None }
     }
 
     /// Runs a handler on a connection, whose state must be known first.
@@ -135,7 +137,7 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
                         caller.info = info.or(caller.info);
                     }
                     let id = caller.connection.clone();
-                    let on = on(Connection { caller, state: Arc::new(state), services });
+                    let on = on(Connection { caller, state: Arc::new(state), services, scope: None });
                     runner.run(&id, &manners, move || call(on, &input)).wait().await
                 })
             }
@@ -158,6 +160,17 @@ impl<S: Send + Sync + 'static> Dispatch<S> {
         self.attached().runner.run_aside(caller.connection.clone(), &handler.manners, start);
     }
 
+    /// Whether a connection of this node is a member of a channel.
+    async fn is_member(&self, caller: &Caller, channel: &ChannelName) -> Result<bool, Refusal> {
+        let hub = self.attached().services.hub()?;
+        let query = Query::Connection { connection: caller.connection.clone() };
+        let answers = census::ask_workers(&hub, &caller.app, &query).await?;
+        Ok(answers.iter().any(|answer| match answer {
+            Answer::Connection(Some(survey)) => survey.channels.contains(channel),
+            _ => false,
+        }))
+    }
+
     fn state(&self, connection: &ConnectionId) -> Option<Arc<S>> {
         match &self.newcomers {
             Newcomers::Alike(state) => Some(state.clone()),
@@ -174,12 +187,39 @@ impl<S: Send + Sync + 'static> Asked<S> {
     }
 }
 
-impl<S: Send + Sync + 'static> Application for Dispatch<S> {
+/// [`Dispatch`], shared with what goes on after a call.
+pub(crate) struct Front<S>(pub Arc<Dispatch<S>>);
+
+impl<S: Send + Sync + 'static> Front<S> {
+    /// An event that names its channel by its first argument, from a protocol whose events belong to none.
+    fn addressed(
+        &self,
+        caller: &Caller,
+        scope: Option<&ChannelName>,
+        event: &str,
+        payload: &Payload,
+    ) -> Option<Pending<Outcome<Option<Payload>>>> {
+        let Addressed { channel, payload } = Addressed::read(scope, payload)?;
+        self.0.channel(&channel)?.events.get(event)?;
+        let (dispatch, caller, event) = (self.0.clone(), caller.clone(), event.to_owned());
+        Some(Pending::later(async move {
+            if !dispatch.is_member(&caller, &channel).await? {
+                return Err(Refusal::new(ErrorCode::NotSubscribed, "only members send events here"));
+            }
+            let handler = dispatch.channel(&channel).and_then(|built| built.events.get(&*event));
+            let Some(handler) = handler else { return Ok(None) };
+            let name = channel.clone();
+            dispatch.run(&caller, handler, move |connection| Spot::new(connection, name), payload).wait().await
+        }))
+    }
+}
+
+impl<S: Send + Sync + 'static> Application for Front<S> {
     fn connect(&self, caller: &Caller) -> Pending<Result<Admission, Refusal>> {
-        let Newcomers::Asked(asked) = &self.newcomers else {
+        let Newcomers::Asked(asked) = &self.0.newcomers else {
             return Pending::Ready(Ok(Admission::default()));
         };
-        let welcome = asked.welcome(&self.attached().runner, caller);
+        let welcome = asked.welcome(&self.0.attached().runner, caller);
         let (asked, connection, user) = (asked.clone(), caller.connection.clone(), caller.user.clone());
         welcome.map(move |welcome| {
             let (state, admission) = welcome?.into_parts(user.as_ref())?;
@@ -189,21 +229,21 @@ impl<S: Send + Sync + 'static> Application for Dispatch<S> {
     }
 
     fn subscribe(&self, caller: &Caller, subscribe: &Subscribe) -> Pending<Result<Decision, Refusal>> {
-        let Some(handler) = self.channel(&subscribe.channel).and_then(|built| built.join.as_ref()) else {
+        let Some(handler) = self.0.channel(&subscribe.channel).and_then(|built| built.join.as_ref()) else {
             return Pending::Ready(Ok(Decision::default()));
         };
         let params = subscribe.more.as_ref().and_then(|more| more.params.clone());
         let params = params.or_else(|| subscribe.enter.clone()).unwrap_or_else(RawJson::null);
         let channel = subscribe.channel.clone();
-        self.run(caller, handler, move |connection| Spot { connection, channel }, Payload::Json(params))
+        self.0.run(caller, handler, move |connection| Spot::new(connection, channel), Payload::Json(params))
     }
 
     fn publish(&self, caller: &Caller, publish: &Publish) -> Pending<Result<Decision, Refusal>> {
-        let Some(handler) = self.channel(&publish.channel).and_then(|built| built.publish.as_ref()) else {
+        let Some(handler) = self.0.channel(&publish.channel).and_then(|built| built.publish.as_ref()) else {
             return Pending::Ready(Ok(Decision::default()));
         };
         let channel = publish.channel.clone();
-        self.run(caller, handler, move |connection| Spot { connection, channel }, publish.clone())
+        self.0.run(caller, handler, move |connection| Spot::new(connection, channel), publish.clone())
     }
 
     fn event(
@@ -213,36 +253,45 @@ impl<S: Send + Sync + 'static> Application for Dispatch<S> {
         event: &str,
         payload: &Payload,
     ) -> Option<Pending<Result<Decision, Refusal>>> {
-        let reply = match channel {
-            None => self.run(caller, self.events.get(event)?, |connection| connection, payload.clone()),
-            Some(channel) => {
-                let handler = self.channel(channel)?.events.get(event)?;
-                let channel = channel.clone();
-                self.run(caller, handler, move |connection| Spot { connection, channel }, payload.clone())
-            }
+        // An event of a channel, or one about the connection itself, or the part of the app that it entered.
+        let (scope, channel) = match channel {
+            Some(channel) if channel.scope() != Some(channel.as_str()) => (None, Some(channel)),
+            scope => (scope, None),
+        };
+        let in_channel = channel.or(scope).and_then(|name| Some((name, self.0.channel(name)?.events.get(event)?)));
+        let reply = if let Some((channel, handler)) = in_channel {
+            let channel = channel.clone();
+            self.0.run(caller, handler, move |connection| Spot::new(connection, channel), payload.clone())
+        } else if channel.is_some() {
+            return None;
+        } else if let Some(handler) = self.0.events.get(event) {
+            let scope = scope.cloned();
+            self.0.run(caller, handler, move |connection| Connection { scope, ..connection }, payload.clone())
+        } else {
+            self.addressed(caller, scope, event, payload)?
         };
         Some(reply.map(|reply| Ok(Decision { reply: reply?, ..Decision::default() })))
     }
 
     fn acknowledged(&self, caller: &Caller, ack: u64, payload: Payload) {
-        self.attached().services.questions.answered(&caller.connection, ack, payload);
+        self.0.attached().services.questions.answered(&caller.connection, ack, payload);
     }
 
     fn left(&self, caller: &Caller, channel: &ChannelName) {
-        let Some(handler) = self.channel(channel).and_then(|built| built.leave.as_ref()) else { return };
-        let state = self.state(&caller.connection);
+        let Some(handler) = self.0.channel(channel).and_then(|built| built.leave.as_ref()) else { return };
+        let state = self.0.state(&caller.connection);
         let channel = channel.clone();
-        self.run_aside(caller, handler, move |connection| Spot { connection, channel }, state, ());
+        self.0.run_aside(caller, handler, move |connection| Spot::new(connection, channel), state, ());
     }
 
     fn disconnected(&self, caller: &Caller, reason: CloseReason) {
-        self.attached().services.questions.gone(&caller.connection);
-        let state = match &self.newcomers {
+        self.0.attached().services.questions.gone(&caller.connection);
+        let state = match &self.0.newcomers {
             Newcomers::Alike(state) => Some(state.clone()),
             Newcomers::Asked(asked) => asked.states.remove(&caller.connection),
         };
-        if let Some(handler) = &self.disconnect {
-            self.run_aside(caller, handler, |connection| connection, state, reason);
+        if let Some(handler) = &self.0.disconnect {
+            self.0.run_aside(caller, handler, |connection| connection, state, reason);
         }
     }
 }
