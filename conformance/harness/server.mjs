@@ -84,11 +84,11 @@ export class Server {
 
   /**
    * @param config sections of starling.toml, merged over DEFAULTS; `files`: further files beside it
-   * @param options `args` replace `--config …`; `env`; `ready: false` does not wait
+   * @param options `args` replace `--config …`; `env`; `ready: false` does not wait; `port`: that of an earlier server
    */
-  static async start(config = {}, { args, env = {}, ready = true, files = {} } = {}) {
+  static async start(config = {}, { args, env = {}, ready = true, files = {}, port } = {}) {
     const server = new Server();
-    server.port = await freePort();
+    server.port = port ?? await freePort();
     server.folder = mkdtempSync(join(tmpdir(), "starling-conformance-"));
     for (const [name, text] of Object.entries(files)) writeFileSync(join(server.folder, name), text);
     if (args === undefined) server.configure(config);

@@ -80,6 +80,8 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+const NO_RULE: &str = "no channel rule allows this channel";
+
 /// A refusal: a code for programs, a sentence for people.
 ///
 /// The code is usually an [`ErrorCode`]; an application's hook or handler may choose its own.
@@ -100,6 +102,16 @@ impl Refusal {
     /// A refusal with a code of the application's own.
     pub fn custom(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code: code.into(), message: message.into() }
+    }
+
+    /// The refusal of a channel that no rule speaks of.
+    pub fn no_rule() -> Self {
+        Self::new(ErrorCode::Forbidden, NO_RULE)
+    }
+
+    /// Whether it is [`Refusal::no_rule`]: some protocols have a word of their own for it.
+    pub fn is_no_rule(&self) -> bool {
+        self.is(ErrorCode::Forbidden) && self.message == NO_RULE
     }
 
     /// The HTTP status that fits; 403 for a code of the application's own.

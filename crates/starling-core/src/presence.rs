@@ -55,7 +55,8 @@ pub struct PresenceDiff {
     pub joins: Vec<PresenceEntry>,
     /// Entries that are gone, as they last were.
     pub leaves: Vec<PresenceEntry>,
-    /// Entries of `joins` that were there before, as they were until then.
+    /// Entries of `joins` and `leaves` that were there before with other data or another revision, as they were until
+    /// this difference.
     pub replaced: Vec<PresenceEntry>,
     /// Users whose first connection is among the `joins`.
     pub users_in: Vec<UserId>,
@@ -77,18 +78,19 @@ impl PresenceDiff {
         }
         for entry in later.leaves {
             self.forget(&entry.connection);
-            self.replaced.retain(|known| known.connection != entry.connection);
             self.leaves.push(entry);
         }
         let replaced = later.replaced;
         for entry in later.joins {
-            // What it replaces is what was known before this whole difference.
-            let is_known = |list: &[PresenceEntry]| list.iter().any(|known| known.connection == entry.connection);
-            if !is_known(&self.joins)
-                && !is_known(&self.leaves)
-                && let Some(before) = replaced.iter().find(|known| known.connection == entry.connection)
+            // What it replaces is what was known before this whole difference: of one that is new in it, nothing.
+            let of_entry = |known: &&PresenceEntry| known.connection == entry.connection;
+            let is_new = self.joins.iter().any(|known| of_entry(&known));
+            let known = self.leaves.iter().find(of_entry).or_else(|| replaced.iter().find(of_entry));
+            if !is_new
+                && !self.replaced.iter().any(|known| of_entry(&known))
+                && let Some(known) = known
             {
-                self.replaced.push(before.clone());
+                self.replaced.push(known.clone());
             }
             self.forget(&entry.connection);
             self.joins.push(entry);
@@ -145,7 +147,8 @@ mod tests {
     fn each_connection_stands_on_the_side_of_its_latest_state() {
         let mut sum = diff(&["a", "b"], &["c"]);
         sum.append(diff(&["c"], &["a"]));
-        assert_eq!(sum, diff(&["b", "c"], &["a"]));
+        let came_back = PresenceDiff { replaced: diff(&["c"], &[]).joins, ..diff(&["b", "c"], &["a"]) };
+        assert_eq!(sum, came_back, "who left and came back replaces what is known of it");
     }
 
     #[test]
@@ -156,6 +159,9 @@ mod tests {
         known.append(update(&["a"], &["a"]));
         known.append(update(&["a"], &["a"]));
         assert_eq!(known, update(&["a"], &["a"]));
+        known.append(diff(&[], &["a"]));
+        let left = PresenceDiff { replaced: diff(&["a"], &[]).joins, ..diff(&[], &["a"]) };
+        assert_eq!(known, left, "it is the state before that others know");
         let mut new = diff(&["b"], &[]);
         new.append(update(&["b"], &["b"]));
         assert_eq!(new, diff(&["b"], &[]), "nobody knew it before");

@@ -35,6 +35,10 @@ pub trait Endpoint {
     fn forgives(&self) -> bool {
         false
     }
+    /// Whether the answer to a publish comes behind the message itself, where the client gets both.
+    fn answers_last(&self) -> bool {
+        false
+    }
     /// Writes the good-bye, after which nothing follows.
     fn close(&mut self, reason: CloseReason, out: &mut Outbox);
 }

@@ -185,7 +185,7 @@ impl Hub {
     ) -> Pending<Result<Published, Refusal>> {
         let rule = self.rule(app, &publish.channel);
         if rule.is_none() && !publish.channel.is_reserved() {
-            return Pending::Ready(Err(no_rule()));
+            return Pending::Ready(Err(Refusal::no_rule()));
         }
         let counters = self.counters.of(app);
         self.publish_as(app, publish, user, exclude, rule.as_deref(), unix_ms).map(move |result| {
@@ -348,10 +348,6 @@ fn bounded(mut page: HistoryPage, range: HistoryRange) -> HistoryPage {
         page.messages.drain(..page.messages.len() - count);
     }
     page
-}
-
-pub(crate) fn no_rule() -> Refusal {
-    Refusal::new(ErrorCode::Forbidden, "no channel rule allows this channel")
 }
 
 pub(crate) fn no_presence() -> Refusal {

@@ -1,4 +1,4 @@
-//! Which channels this node hears: one subscription per channel, and past [`MAX_SINGLE`] of them one per group.
+//! Which channels this node hears: one subscription per channel, and past a limit one per group.
 //!
 //! NATS carries a subscription per channel well; this node's memory does not (7 KB each). Past the limit a channel is
 //! heard through the subtree that its name hashes to, and what belongs to nobody here is dropped on arrival. A channel
@@ -20,9 +20,6 @@ use crate::link::unavailable;
 use crate::names::Key;
 use crate::shared::Shared;
 use crate::wire::{Record, Wire};
-
-/// Channels with a subscription of their own.
-pub(crate) const MAX_SINGLE: usize = 16_384;
 
 /// How long a channel that nobody wants is still heard, so that flapping costs nothing.
 const LAG: Duration = Duration::from_secs(2);
@@ -103,7 +100,7 @@ impl Shared {
         self.link.ready()?;
         let mut ready = {
             let mut wants = self.interest.wants.lock();
-            let is_single = wants.len() < MAX_SINGLE;
+            let is_single = wants.len() < self.link.options.max_subscriptions;
             let want = wants.entry(key.clone()).or_insert_with(|| {
                 let (sender, ready) = watch::channel(Progress::Subscribing);
                 self.runtime.spawn(self.clone().subscribe(key.clone(), is_single, sender));

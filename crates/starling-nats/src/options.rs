@@ -48,6 +48,9 @@ pub struct NatsOptions {
     /// How long a node may be silent before it is dead and its presence entries go. They are gone after at most 1.35 times
     /// this. Default 20 seconds.
     pub lease: Duration,
+    /// Channels that are heard by a subscription of their own, 7 KB of memory each; further ones are heard by groups, and
+    /// what comes for other channels of a group is dropped on arrival. Default 16,384.
+    pub max_subscriptions: usize,
     /// How long an operation may take before it fails as unavailable. Default 5 seconds.
     pub timeout: Duration,
 }
@@ -107,6 +110,7 @@ impl NatsOptions {
             storage: Storage::default(),
             window: Duration::from_secs(120),
             lease: Duration::from_secs(20),
+            max_subscriptions: 16_384,
             timeout: Duration::from_secs(5),
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod json_text;
 pub mod native;
+pub mod phoenix;
 pub mod pusher;
 pub mod session;
 pub mod socketio;

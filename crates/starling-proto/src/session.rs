@@ -152,6 +152,11 @@ pub trait Session {
         false
     }
 
+    /// Whether clients count on hearing their own message before they are told that it was published.
+    fn answers_last(&self) -> bool {
+        false
+    }
+
     /// How this protocol says that the server ends the connection for `reason`.
     fn closing(&self, reason: CloseReason) -> Closing;
 

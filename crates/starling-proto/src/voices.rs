@@ -4,14 +4,14 @@
 
 use starling_core::{Form, Outgoing, Protocol};
 
+use crate::phoenix::Serializer;
 use crate::session::OwnedPacket;
-use crate::{native, pusher, socketio};
+use crate::{native, phoenix, pusher, socketio};
 
 /// The native protocol's JSON.
 pub const NATIVE_JSON: Form = Form(0);
 /// The native protocol's MessagePack.
 pub const NATIVE_MSGPACK: Form = Form(1);
-
 /// Server-sent events of one channel.
 pub const STREAM: Form = Form(2);
 /// Server-sent events of one channel, with names.
@@ -22,10 +22,18 @@ pub const STREAM_OPEN: Form = Form(4);
 pub const STREAM_NAMED_OPEN: Form = Form(5);
 /// Socket.IO over Engine.IO.
 pub const SOCKETIO: Form = Form(6);
+/// Phoenix Channels, serializer 2.0.0.
+pub const PHOENIX_V2: Form = Form(7);
+/// Phoenix Channels, serializer 1.0.0.
+pub const PHOENIX_V1: Form = Form(8);
+/// Phoenix Channels, serializer 2.0.0 without binary messages, for long-polling.
+pub const PHOENIX_V2_TEXT: Form = Form(9);
 /// Pusher Channels.
 pub const PUSHER: Form = Form(10);
 /// The native protocol's JSON for long-polling.
 pub const POLL: Form = Form(13);
+/// Phoenix Channels, serializer 2.0.0 with the place of each message.
+pub const PHOENIX_V2_META: Form = Form(14);
 
 /// One form, and how it is written.
 #[derive(Debug)]
@@ -94,6 +102,27 @@ pub static VOICES: &[Voice] = &[
         subprotocol: None,
         encode: socketio::encode,
     },
+    Voice {
+        name: "phoenix-v2",
+        protocol: phoenix::PROTOCOL,
+        form: PHOENIX_V2,
+        subprotocol: None,
+        encode: |outgoing, out| phoenix::encode(Serializer::V2, outgoing, out),
+    },
+    Voice {
+        name: "phoenix-v1",
+        protocol: phoenix::PROTOCOL,
+        form: PHOENIX_V1,
+        subprotocol: None,
+        encode: |outgoing, out| phoenix::encode(Serializer::V1, outgoing, out),
+    },
+    Voice {
+        name: "phoenix-v2-text",
+        protocol: phoenix::PROTOCOL,
+        form: PHOENIX_V2_TEXT,
+        subprotocol: None,
+        encode: |outgoing, out| phoenix::encode(Serializer::V2Text, outgoing, out),
+    },
     Voice { name: "pusher", protocol: pusher::PROTOCOL, form: PUSHER, subprotocol: None, encode: pusher::encode },
     Voice {
         name: "native-poll",
@@ -101,6 +130,13 @@ pub static VOICES: &[Voice] = &[
         form: POLL,
         subprotocol: None,
         encode: |outgoing, out| out.push(native::json::encode(outgoing)),
+    },
+    Voice {
+        name: "phoenix-v2-meta",
+        protocol: phoenix::PROTOCOL,
+        form: PHOENIX_V2_META,
+        subprotocol: None,
+        encode: |outgoing, out| phoenix::encode(Serializer::V2Meta, outgoing, out),
     },
 ];
 

@@ -18,7 +18,7 @@ use crate::api;
 use crate::handlers::with_head;
 use crate::shared::Shared;
 use crate::upgrade::{self, joined};
-use crate::{poll, pusher, send, socketio, stream};
+use crate::{phoenix, poll, pusher, send, socketio, stream};
 
 /// The body of a response.
 pub(crate) struct Body(Content);
@@ -107,6 +107,8 @@ where
         }
         path if path.starts_with("/app/") => pusher::connect(shared, request, client).await,
         path if path.starts_with("/apps/") || path.starts_with("/users/") => pusher::api(shared, request).await,
+        "/socket/websocket" => phoenix::websocket(shared, request, client).await,
+        "/socket/longpoll" => phoenix::longpoll(shared, request, client).await,
         _ => api::handle(shared, request, client).await,
     }
 }

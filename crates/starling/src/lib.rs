@@ -20,6 +20,7 @@ mod http;
 mod listener;
 mod mailbox;
 mod options;
+mod phoenix;
 mod poll;
 pub mod pusher;
 mod relay;

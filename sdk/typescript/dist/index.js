@@ -101,7 +101,7 @@ var HttpLink = class {
 	}
 	#answered(message, answer) {
 		const read = readServerMessage(answer);
-		if (read?.type === "error" && isAboutSession(message, read)) throw new StarlingError("CONNECTION_LOST", read.message);
+		if (read?.type === "error" && read.code === "FORBIDDEN" && read.channel === void 0 && "channel" in message && message.type !== "event") throw new StarlingError("CONNECTION_LOST", read.message);
 		if (read && !this.#done) this.#events.receive(read);
 		if (message.type !== "subscribe") return;
 		const held = this.#held.get(message.channel) ?? [];
@@ -129,13 +129,6 @@ var HttpLink = class {
 		}
 	}
 };
-/**
-* Whether the server does not know the session any more. Refusals of what concerns a channel name it; where one does not,
-* these codes are about the session.
-*/
-function isAboutSession(message, { code, channel }) {
-	return "channel" in message && message.type !== "event" && channel === void 0 && (code === "FORBIDDEN" || code === "INTERNAL");
-}
 /** Why the server did not answer as it should. */
 async function refusal(response) {
 	const text = await response.text();

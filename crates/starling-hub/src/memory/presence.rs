@@ -48,7 +48,7 @@ impl PresenceSet {
         if due { self.leave(connection) } else { None }
     }
 
-    fn enter(&mut self, entry: PresenceEntry) -> Option<PresenceDiff> {
+    fn enter(&mut self, mut entry: PresenceEntry) -> Option<PresenceDiff> {
         let replaced: Vec<PresenceEntry> =
             self.entries.get(&entry.connection).map(|present| present.entry.clone()).into_iter().collect();
         let concerned = [Some(&entry), replaced.first()].into_iter().flatten().filter_map(|entry| entry.user.clone());
@@ -56,16 +56,22 @@ impl PresenceSet {
             concerned.map(|user| (user.clone(), self.users.contains_key(&user))).collect();
         let before = self.take(&entry.connection).or_else(|| self.take_lingering(&entry));
         let mut aliases = Vec::new();
-        let mut told = false;
+        let mut known = None;
         if let Some(mut before) = before {
-            told = before.entry.connection != entry.connection && before.entry.data == entry.data;
             aliases = std::mem::take(&mut before.aliases);
             if before.entry.connection != entry.connection {
-                aliases.push(before.entry.connection);
+                aliases.push(before.entry.connection.clone());
             }
+            known = Some(before.entry);
         }
+        let is_back = |known: &PresenceEntry| known.connection != entry.connection && known.data == entry.data;
+        let told = known.as_ref().is_some_and(is_back);
         let silent = told && aliases.len() <= MAX_ALIASES;
         let gone = if silent { Vec::new() } else { std::mem::take(&mut aliases) };
+        if let Some(known) = known.as_ref().filter(|_| silent) {
+            // For everybody else it is the state that it was.
+            entry.revision = known.revision;
+        }
         if let Some(user) = &entry.user {
             *self.users.entry(user.clone()).or_default() += 1;
         }
@@ -73,7 +79,7 @@ impl PresenceSet {
         if silent {
             return None;
         }
-        let leaves = known_as(&entry, gone);
+        let leaves = known.map(|known| known_as(&known, gone)).unwrap_or_default();
         let mut diff = PresenceDiff { joins: vec![entry], leaves, replaced, ..PresenceDiff::default() };
         for (user, was_there) in concerned {
             match (was_there, self.users.contains_key(&user)) {

@@ -3,7 +3,6 @@
 use starling_core::{Access, Decision, ErrorCode, PublishAccess, Refusal, Rule};
 
 use super::*;
-use crate::hub::no_rule;
 
 /// What the rules say of a request that they do not refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,11 +98,11 @@ impl<T: Endpoint> Shard<T> {
 
     fn rule_for(&self, identity: &Identity, channel: &ChannelName) -> Result<&Rule, Refusal> {
         if channel.user().is_some() {
-            return Err(no_rule());
+            return Err(Refusal::no_rule());
         }
         let user = identity.user.as_ref().map(|user| user.as_str());
         let rule = self.settings.rules.for_caller(&identity.app, channel.as_str(), user);
-        rule.map(|rule| &**rule).ok_or_else(no_rule)
+        rule.map(|rule| &**rule).ok_or_else(Refusal::no_rule)
     }
 }
 

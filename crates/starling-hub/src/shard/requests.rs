@@ -57,6 +57,8 @@ pub(crate) enum Outcome {
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
+    EventAnswered(Tag, Option<Payload>, Effects),
+    Leaving(Tag, ChannelName),
     Answered(Tag, Reply),
 }
 
@@ -103,7 +105,7 @@ impl<T: Endpoint> Shard<T> {
         }
         match request {
             Request::Subscribe(subscribe) => self.subscribe(slot, Asker::Client(tag), subscribe, now),
-            Request::Unsubscribe { channel } => self.unsubscribe(slot, &tag, channel, now),
+            Request::Unsubscribe { channel } => self.leave_last(slot, tag, channel, now),
             Request::Publish(publish) => self.publish(slot, tag, Sending { publish, sender: None }, now),
             Request::PublishAs { publish, user, per_second } => {
                 self.publish_as(slot, tag, Sending { publish: *publish, sender: user }, per_second, now);
@@ -187,14 +189,56 @@ impl<T: Endpoint> Shard<T> {
             }
             Outcome::Published(tag, channel, result) => self.published(slot, &tag, channel, result),
             Outcome::EventDecided(tag, channel, result) => match result {
-                Ok(decision) => {
-                    self.apply(slot, decision.effects, now);
-                    self.answer(slot, &tag, Reply::Event(decision.reply));
-                }
+                Ok(decision) => self.answer_event(slot, tag, decision, now),
                 Err(refusal) => self.refuse(slot, &tag, refusal, channel),
             },
+            Outcome::EventAnswered(tag, reply, memberships) => {
+                self.event_answered(slot, &tag, reply, memberships, now);
+            }
+            Outcome::Leaving(tag, channel) => self.unsubscribe(slot, &tag, channel, now),
             Outcome::EnterDecided(tag, enter, result) => self.enter_decided(slot, &tag, &enter, result, now),
             Outcome::Answered(tag, reply) => self.answer(slot, &tag, reply),
+        }
+    }
+
+    /// What an event publishes and tells comes before its answer, what it ends or begins behind it.
+    fn answer_event(&mut self, slot: Slot, tag: Tag, decision: Decision, now: Now) {
+        let Decision { reply, mut effects, .. } = decision;
+        let memberships = Effects {
+            join: std::mem::take(&mut effects.join),
+            leave: std::mem::take(&mut effects.leave),
+            ..Effects::default()
+        };
+        let publishes = !effects.publish.is_empty();
+        self.apply(slot, effects, now);
+        let last = self.get(slot).is_some_and(|connection| connection.endpoint.answers_last());
+        if publishes && last {
+            self.connections[slot.index as usize].blocking += 1;
+            let outcome = Outcome::EventAnswered(tag, reply, memberships);
+            self.post(slot, outcome, Waiting::Blocked);
+        } else {
+            self.event_answered(slot, &tag, reply, memberships, now);
+        }
+    }
+
+    fn event_answered(&mut self, slot: Slot, tag: &Tag, reply: Option<Payload>, memberships: Effects, now: Now) {
+        self.answer(slot, tag, Reply::Event(reply));
+        self.apply(slot, memberships, now);
+    }
+
+    /// Puts an outcome behind what is in the inbox already.
+    fn post(&self, slot: Slot, outcome: Outcome, waiting: Waiting) {
+        self.inbox.post(Letter::Completed(Box::new(Completion { slot, outcome, waiting })));
+    }
+
+    /// Leaves a channel, behind the answers to what was published there before.
+    fn leave_last(&mut self, slot: Slot, tag: Tag, channel: ChannelName, now: Now) {
+        let is_behind = |connection: &Connection<T>| connection.publishing > 0 && connection.endpoint.answers_last();
+        if self.get(slot).is_some_and(is_behind) {
+            self.connections[slot.index as usize].blocking += 1;
+            self.post(slot, Outcome::Leaving(tag, channel), Waiting::Blocked);
+        } else {
+            self.unsubscribe(slot, &tag, channel, now);
         }
     }
 
@@ -254,7 +298,13 @@ impl<T: Endpoint> Shard<T> {
                 if result.is_ok() {
                     tell_published(&self.hub, told);
                 }
-                self.published(slot, &tag, channel, result);
+                if self.connections[slot.index as usize].endpoint.answers_last() {
+                    // The message is in the inbox; its answer is read behind it.
+                    self.connections[slot.index as usize].publishing += 1;
+                    self.post(slot, Outcome::Published(tag, channel, result), Waiting::GoingOn);
+                } else {
+                    self.published(slot, &tag, channel, result);
+                }
             }
             Pending::Later(future) => {
                 self.connections[slot.index as usize].publishing += 1;

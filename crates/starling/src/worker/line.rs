@@ -329,6 +329,10 @@ impl Endpoint for Line {
         true
     }
 
+    fn answers_last(&self) -> bool {
+        self.session.answers_last()
+    }
+
     fn close(&mut self, reason: CloseReason, out: &mut Outbox) {
         if matches!(self.state, State::AwaitAuth | State::Open) {
             let mut actions = Vec::new();
