@@ -15,6 +15,8 @@ use crate::interest::ChannelKey;
 /// the log on their own, and go live when what they read meets the cursor.
 pub(crate) struct Channel {
     pub key: ChannelKey,
+    /// Tells it from all others that the worker has had.
+    pub number: u32,
     /// What the channel keeps; none when it is used without a rule (a user channel).
     pub rule: Option<Arc<Rule>>,
     pub counters: Arc<AppCounters>,
@@ -73,6 +75,7 @@ impl Channel {
     pub fn new(key: ChannelKey, rule: Option<Arc<Rule>>, counters: Arc<AppCounters>) -> Self {
         Self {
             key,
+            number: 0,
             rule,
             counters,
             live: Vec::new(),

@@ -7,6 +7,7 @@ use starling_core::{
 
 use crate::limits::Bucket;
 use crate::outbox::Outbox;
+use crate::shard::InScope;
 
 /// Where a connection lives in its worker's shard. A slot of a connection that is gone is never valid again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -121,6 +122,16 @@ pub struct Connection<T> {
     pub(crate) strikes: u32,
     /// Sorted by channel, so that a connection with a thousand of them is searched quickly.
     pub(crate) subscriptions: SmallVec<[Subscription; 2]>,
+    /// The scopes that it is in.
+    pub(crate) scopes: Vec<InScope>,
+    /// Whether a session of it could be resumed, so that what it is given is noted.
+    pub(crate) watched: bool,
+    /// Whether it may have been given a message twice, or one that it had in an earlier session.
+    pub(crate) may_repeat: bool,
+    /// The number of the note that was next when the last heartbeat was written.
+    pub(crate) asked: u64,
+    /// The client has what was noted before this number.
+    pub(crate) confirmed: u64,
     /// Who it is.
     pub identity: Identity,
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use starling_core::{Answer, AppId, ConnectionId, Control, Emission, PresenceEvent, Query};
 
 use crate::broadcast::Broadcast;
-use crate::shard::Completion;
+use crate::shard::{Completion, Entering, Seek};
 
 /// Something for a worker's shard to handle.
 pub enum Letter {
@@ -23,6 +23,8 @@ pub enum Letter {
     Resync,
     /// Something that a connection waited for is there.
     Completed(Box<Completion>),
+    /// Another worker looks for a session that this one may have lost.
+    Seek(Box<(Seek, Entering, usize)>),
     /// A question; the answer goes to the function.
     Query(AppId, Query, Box<dyn FnOnce(Answer) + Send>),
 }

@@ -13,6 +13,7 @@ mod counters;
 mod hub;
 mod inbox;
 mod interest;
+mod journal;
 mod limits;
 mod memory;
 mod outbox;

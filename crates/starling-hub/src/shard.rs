@@ -12,6 +12,7 @@ mod deliver;
 mod presence;
 mod refill;
 mod requests;
+mod resume;
 mod subscribe;
 mod tell;
 
@@ -32,10 +33,14 @@ use crate::connection::{Announced, Connection, Endpoint, Identity, Place, Slot, 
 use crate::hub::{Hub, Settings};
 use crate::inbox::{Inbox, Letter};
 use crate::interest::{ChannelKey, ChannelRef};
+use crate::journal::{Deed, Journal};
 use crate::limits::Now;
 
 pub use requests::Completion;
 use requests::{Outcome, Waiting};
+pub(crate) use resume::InScope;
+use resume::Lost;
+pub use resume::{Entering, Seek};
 
 /// How long a channel that nobody needs is kept, so that a quick return costs nothing.
 const VACANCY_MICROS: u64 = 2_000_000;
@@ -58,6 +63,13 @@ pub struct Shard<T> {
     letters: Vec<Letter>,
     /// Counts reads of logs, so that each has a number.
     reads: u64,
+    /// Counts channels, so that each has a number.
+    numbers: u32,
+    journal: Journal,
+    /// By their names.
+    lost: HashMap<Box<str>, Lost, RandomState>,
+    /// How long they are kept, in milliseconds.
+    window_ms: u64,
 }
 
 impl<T: Endpoint> Shard<T> {
@@ -79,6 +91,10 @@ impl<T: Endpoint> Shard<T> {
             vacant: VecDeque::new(),
             letters: Vec::new(),
             reads: 0,
+            numbers: 0,
+            journal: Journal::default(),
+            lost: HashMap::default(),
+            window_ms: 0,
         }
     }
 
@@ -105,6 +121,11 @@ impl<T: Endpoint> Shard<T> {
             dirty: false,
             lost: false,
             closing: None,
+            scopes: Vec::new(),
+            watched: false,
+            may_repeat: false,
+            asked: 0,
+            confirmed: 0,
         })) as u32;
         self.by_id.insert(id, index);
         Slot { index, generation: self.generation }
@@ -200,6 +221,7 @@ impl<T: Endpoint> Shard<T> {
         let Connection { endpoint, outbox, .. } = connection;
         endpoint.close(reason, outbox);
         self.mark_dirty(slot.index);
+        self.leave_scopes(slot.index, may_come_back(reason), now);
         self.leave_all(slot.index, now);
     }
 
@@ -208,6 +230,7 @@ impl<T: Endpoint> Shard<T> {
     pub fn remove(&mut self, slot: Slot, reason: CloseReason, now: Now) -> Option<(Identity, T)> {
         let connection = self.get_mut(slot)?;
         connection.lost = is_lost(connection.closing.unwrap_or(reason));
+        self.leave_scopes(slot.index, may_come_back(reason), now);
         self.leave_all(slot.index, now);
         let connection = *self.connections.remove(slot.index as usize);
         self.forget_id(&connection.identity.connection, slot.index);
@@ -322,6 +345,11 @@ impl<T: Endpoint> Shard<T> {
                     self.deliver(now);
                     self.complete(*completion, now);
                 }
+                Letter::Seek(sought) => {
+                    self.deliver(now);
+                    let (seek, entering, from) = *sought;
+                    self.answer_seek(&seek, entering, from, now);
+                }
                 Letter::Query(app, query, answer) => answer(self.answer_query(&app, &query)),
             }
         }
@@ -333,6 +361,7 @@ impl<T: Endpoint> Shard<T> {
 
     /// Gives up channels that nobody has needed for a while. Call it about once a second.
     pub fn tick(&mut self, now: Now) {
+        self.expire_lost(now);
         for _ in 0..self.vacant.len() {
             let Some(index) = self.vacant.pop_front() else {
                 break;
@@ -416,6 +445,8 @@ impl<T: Endpoint> Shard<T> {
         let rule = self.settings.rule(&key.app, &key.channel).cloned();
         let counters = self.hub.counters().of(&key.app);
         let index = self.channels.insert(Channel::new(key.clone(), rule, counters)) as u32;
+        self.numbers = self.numbers.wrapping_add(1);
+        self.channels[index as usize].number = self.numbers;
         self.hub.interest().add(&key, self.worker);
         self.by_name.insert(key, index);
         index
@@ -464,6 +495,9 @@ impl<T: Endpoint> Shard<T> {
         }
         let Connection { endpoint, outbox, .. } = connection;
         endpoint.notify(notice, outbox);
+        if matches!(notice, Notice::Event { .. }) {
+            self.note_own(slot.index, None, Deed::Told, None);
+        }
         self.mark_dirty(slot.index);
     }
 
@@ -519,6 +553,11 @@ impl<T: Endpoint> Shard<T> {
         }
         if subscription.place != Place::Joining && !subscription.implicit {
             self.tell_left(index, &self.channels[subscription.channel as usize].key);
+        }
+        let has_log = self.channels[subscription.channel as usize].history().is_some();
+        self.connections[index as usize].may_repeat |= has_log;
+        if matches!(subscription.place, Place::Live(_)) {
+            self.note_own(index, Some(subscription.channel), Deed::Left, None);
         }
         self.note_vacancy(subscription.channel, now);
     }
@@ -610,6 +649,11 @@ impl<T: Endpoint> Shard<T> {
     pub fn form_of(&self, slot: Slot) -> Option<Form> {
         self.get(slot).map(|connection| connection.form)
     }
+}
+
+/// Whether a session whose connection ended so may be gone on with: one that its client left is over already.
+fn may_come_back(reason: CloseReason) -> bool {
+    is_lost(reason) || reason == CloseReason::Normal
 }
 
 /// Whether a client whose connection ended so did not mean to leave: it is expected back, and `grace` is for it.

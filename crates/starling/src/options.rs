@@ -38,6 +38,9 @@ pub struct Options {
     /// Where Engine.IO is spoken without Socket.IO on top of it, for an application with a protocol of its own: it gets
     /// what clients send as the event `message`. A path with a slash at its end. Default: nowhere.
     pub engine_io: Option<String>,
+    /// The tokens that Socket.IO clients send are the application's own: the server does not look at them, and the
+    /// application gets them in [`Application::enter`]. Default: no, they are JWTs.
+    pub opaque_tokens: bool,
     /// Serves the demo page at `/`, and the metrics without credentials. Default: no.
     pub dev: bool,
     /// What can be changed while the server runs.
@@ -103,6 +106,7 @@ impl Default for Options {
             webhooks: Vec::new(),
             recovery_window: Duration::from_secs(120),
             engine_io: None,
+            opaque_tokens: false,
             dev: false,
             live: LiveOptions::default(),
             handlers: Vec::new(),

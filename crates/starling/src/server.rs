@@ -141,6 +141,7 @@ impl Server {
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
             runtime,
             engine_io: options.engine_io,
+            opaque_tokens: options.opaque_tokens,
             dev: options.dev,
             has_admin_listener: admin.is_some(),
             clock: Clock::start(),

@@ -38,6 +38,8 @@ pub(crate) struct Shared {
     pub runtime: Handle,
     /// Where Engine.IO alone is spoken.
     pub engine_io: Option<String>,
+    /// Socket.IO's tokens are the application's.
+    pub opaque_tokens: bool,
     /// The demo page is served, and the metrics without credentials.
     pub dev: bool,
     /// Metrics and the dashboard have a listener of their own.

@@ -119,7 +119,7 @@ async fn open<B>(
     let query = request.uri().query().unwrap_or_default();
     let claims = claims(shared, live, request.headers(), query).await?;
     let admitted = admitted(shared, live, claims, speech).await?;
-    let session = session(live, new_connection_id().as_str(), speech, false);
+    let session = session(shared, live, new_connection_id().as_str(), speech, false);
     Ok(switch(shared, request, handshake, admitted, session, None).await)
 }
 
@@ -167,7 +167,7 @@ async fn admitted(
     Ok(Admitted { identity, expires_at: None, admitted: false, effects: Default::default() })
 }
 
-fn session(live: &LiveOptions, sid: &str, speech: Speech, upgrades: bool) -> Box<dyn Session + Send> {
+fn session(shared: &Shared, live: &LiveOptions, sid: &str, speech: Speech, upgrades: bool) -> Box<dyn Session + Send> {
     let handshake = Handshake {
         sid: sid.into(),
         upgrades,
@@ -176,6 +176,7 @@ fn session(live: &LiveOptions, sid: &str, speech: Speech, upgrades: bool) -> Box
         max_payload: live.max_payload,
     };
     match speech {
+        Speech::SocketIo if shared.opaque_tokens => Box::new(SocketIoSession::new(handshake).with_opaque_tokens()),
         Speech::SocketIo => Box::new(SocketIoSession::new(handshake)),
         Speech::EngineIo => Box::new(EngineSession::new(handshake)),
     }

@@ -62,6 +62,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     options.listen = vec![address.parse()?];
     options.application = Some(Arc::new(Suite));
     options.engine_io = Some("/engine.io/".to_owned());
+    // The suites send tokens that are none.
+    options.opaque_tokens = true;
     // No session can be resumed: the suites know no `pid`.
     options.recovery_window = Duration::ZERO;
     options.live.apps = vec![AppKeys::new("1", "suite", "a secret that nobody uses")];

@@ -17,12 +17,13 @@ impl<T: Endpoint> Shard<T> {
     /// on now; otherwise it is live, or waits for its socket or for the live members.
     pub(super) fn feed(&mut self, slot: Slot, index: u32, page: &HistoryPage) -> bool {
         let settings = self.settings.clone();
-        let Self { channels, connections, encoder, .. } = self;
+        let Self { channels, connections, encoder, by_id, .. } = self;
         let channel = &mut channels[index as usize];
         let connection = &mut connections[slot.index as usize];
         let Some(catching) = reader(&mut channel.catching, slot) else {
             return false;
         };
+        let before = catching.position.clone();
         let mut delivered = 0;
         let mut full = false;
         for message in &page.messages {
@@ -36,7 +37,7 @@ impl<T: Endpoint> Shard<T> {
                 full = true;
                 break;
             }
-            if message.exclude.as_ref() != Some(&connection.identity.connection) {
+            if message.exclude.as_ref().is_none_or(|id| by_id.get(id) != Some(&slot.index)) {
                 connection.outbox.push(encoder.encode(connection.form, &Outgoing::Message(message)));
                 delivered += 1;
             }
@@ -46,6 +47,10 @@ impl<T: Endpoint> Shard<T> {
         let is_at_head = catching.position.offset >= page.head.offset;
         if full {
             catching.step = Step::Socket;
+        }
+        let reached = catching.position.clone();
+        if reached.offset > before.offset {
+            self.note_own(slot.index, Some(index), Deed::Given(before.offset + 1, reached.offset), Some(reached.epoch));
         }
         self.mark_dirty(slot.index);
         match (full, is_at_head) {

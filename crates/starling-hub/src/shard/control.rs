@@ -9,6 +9,7 @@ use super::*;
 
 impl<T: Endpoint> Shard<T> {
     pub(super) fn control(&mut self, app: &AppId, control: Control, now: Now) {
+        self.spoil_lost(app, &control);
         match control {
             Control::Disconnect { target } => {
                 for slot in self.targets(app, &target) {

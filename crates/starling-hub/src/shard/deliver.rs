@@ -112,9 +112,10 @@ impl<T: Endpoint> Shard<T> {
         if messages.is_empty() {
             return;
         }
+        self.note_spread(index, messages);
         let settings = self.settings.clone();
         let excluded = self.excluded(messages);
-        let Self { channels, connections, encoder, dirty, .. } = self;
+        let Self { channels, connections, encoder, dirty, by_id, .. } = self;
         let channel = &mut channels[index as usize];
         let delivery = channel.delivery();
         let mut forms: SmallVec<[Frames; 2]> = SmallVec::new();
@@ -138,7 +139,7 @@ impl<T: Endpoint> Shard<T> {
             } else {
                 for (broadcast, frame) in messages.iter().zip(&frames.single) {
                     let message = &broadcast.message;
-                    if message.exclude.as_ref() == Some(&connection.identity.connection) {
+                    if message.exclude.as_ref().is_some_and(|id| by_id.get(id) == Some(&member)) {
                         continue;
                     }
                     frames.delivered += 1;

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use super::access::Verdict;
 use super::presence::Changed;
 use super::refill::Cleared;
+use super::resume::{Entering, Found};
 use super::tell::tell_published;
 use super::*;
 
@@ -59,6 +60,8 @@ pub(crate) enum Outcome {
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
     EventAnswered(Tag, Option<Payload>, Effects),
     Leaving(Tag, ChannelName),
+    Found(Box<(Entering, Option<Found>)>),
+    Resumable(Box<(Entering, Found, bool)>),
     Answered(Tag, Reply),
 }
 
@@ -123,9 +126,9 @@ impl<T: Endpoint> Shard<T> {
                     None => self.unhandled(slot, tag, channel, fallback, now),
                 }
             }
-            Request::Enter(enter) => self.enter(slot, tag, *enter, now),
+            Request::Enter(enter) => self.enter(slot, tag, enter, now),
             Request::Exit { scope } => self.exit(slot, &tag, scope, now),
-            Request::Confirm => {}
+            Request::Confirm => self.confirm(slot),
             Request::Acknowledge { ack, payload } => {
                 if let (Some(application), Some(connection)) = (self.hub.application(), self.get(slot)) {
                     application.acknowledged(&connection.identity.caller(), ack, payload);
@@ -196,7 +199,9 @@ impl<T: Endpoint> Shard<T> {
                 self.event_answered(slot, &tag, reply, memberships, now);
             }
             Outcome::Leaving(tag, channel) => self.unsubscribe(slot, &tag, channel, now),
-            Outcome::EnterDecided(tag, enter, result) => self.enter_decided(slot, &tag, &enter, result, now),
+            Outcome::EnterDecided(tag, enter, result) => self.enter_decided(slot, tag, enter, result, now),
+            Outcome::Found(found) => self.found(found.0, found.1, now),
+            Outcome::Resumable(found) => self.resumable(found.0, found.1, found.2, now),
             Outcome::Answered(tag, reply) => self.answer(slot, &tag, reply),
         }
     }

@@ -240,7 +240,14 @@ impl<T: Endpoint> Shard<T> {
                 self.answer(slot, tag, reply);
             }
             Asker::Server => {
-                self.notify(slot, &Notice::Subscribed { channel: joined.key.channel.clone(), position: head });
+                let channel = joined.key.channel.clone();
+                self.notify(slot, &Notice::Subscribed { channel: channel.clone(), position: head.clone() });
+                // It was sure to get everything when this began; the log has moved on since.
+                if let (Some(false), Start::Recover(from), Some(head)) = (recovered, &joined.subscribe.start, head) {
+                    let missed =
+                        if from.epoch == head.epoch { head.offset.saturating_sub(from.offset) } else { head.offset };
+                    self.notify(slot, &Notice::Gap { channel, missed });
+                }
             }
         }
         let mut subscribe = joined.subscribe;
@@ -282,6 +289,7 @@ impl<T: Endpoint> Shard<T> {
         if let Some(subscription) = self.connections[connection as usize].subscription(index) {
             subscription.place = Place::Live(place);
         }
+        self.note_own(connection, Some(index), Deed::Live, None);
     }
 
     /// Makes a connection a member of its user's channel, without a log and without a word to the client.

@@ -26,6 +26,8 @@ pub struct SocketIoSession {
     partial: Option<Box<Partial>>,
     /// Whether the hub has let the connection in.
     admitted: bool,
+    /// Whether tokens are the application's business alone.
+    opaque_tokens: bool,
 }
 
 /// A namespace that the client is in, or wants to enter.
@@ -78,7 +80,15 @@ impl SocketIoSession {
             namespaces: Vec::new(),
             partial: None,
             admitted: false,
+            opaque_tokens: false,
         }
+    }
+
+    /// Has tokens left to the application, which gets them with all else that the client sends along.
+    #[must_use]
+    pub fn with_opaque_tokens(mut self) -> Self {
+        self.opaque_tokens = true;
+        self
     }
 
     fn text(&mut self, text: &str, out: &mut Vec<Action>) -> Result<(), Malformed> {
@@ -193,7 +203,7 @@ impl SocketIoSession {
         };
         let resume = text(credentials.pid).map(|session| Resume { session, after: text(credentials.offset) });
         let enter = Box::new(Enter { scope, params, resume });
-        let token = text(credentials.token);
+        let token = text(credentials.token).filter(|_| !self.opaque_tokens);
         let state = if self.admitted && token.is_none() {
             out.push(Action::Request(tag(ENTER, head.namespace), Request::Enter(enter)));
             State::AwaitEntry

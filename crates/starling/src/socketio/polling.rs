@@ -83,7 +83,7 @@ async fn open(
         owner: (admitted.identity.app.clone(), None),
         framing: Framing::Mailbox,
         patience: shared.recovery_window,
-        session: session(live, &sid, speech, true),
+        session: session(shared, live, &sid, speech, true),
         permit,
         is_guest: false,
     };

@@ -115,7 +115,7 @@ impl Worker {
             handle,
             index,
             live: shared.live.load_full(),
-            shard: Shard::new(shared.hub.clone(), index, Box::new(WireEncoder::new())),
+            shard: new_shard(&shared, index),
             wheel: Wheel::new(tick(now)),
             inflater: Inflater::new(),
             scratch: vec![0; SCRATCH],
@@ -151,8 +151,7 @@ impl Worker {
             }
         }));
         if taken_leave.is_err() {
-            let hub = self.shard.hub().clone();
-            self.shard = Shard::new(hub, self.index, Box::new(WireEncoder::new()));
+            self.shard = new_shard(&self.shared, self.index);
             self.handle.load.store(0, Ordering::Relaxed);
         }
     }
@@ -339,6 +338,11 @@ impl Worker {
                 self.close(slot, CloseReason::Lost);
             }
         }
+        // The session that it wants to take over has a socket of its own by now.
+        let target = self.target_of(slot);
+        if target.is_some_and(|target| self.shard.get(target).is_none_or(|it| !it.endpoint.is_mailbox())) {
+            self.close(slot, CloseReason::Normal);
+        }
         if self.drain.is_some() || self.stopping {
             self.shard.close(slot, CloseReason::Drain, self.now);
         }
@@ -408,6 +412,12 @@ impl Worker {
             self.shard.close(slot, CloseReason::Drain, self.now);
         }
     }
+}
+
+fn new_shard(shared: &Shared, index: usize) -> Shard<Line> {
+    let mut shard = Shard::new(shared.hub.clone(), index, Box::new(WireEncoder::new()));
+    shard.keep_sessions(shared.recovery_window);
+    shard
 }
 
 /// A moment in ticks of the wheel.

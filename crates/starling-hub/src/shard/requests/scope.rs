@@ -5,7 +5,7 @@ use starling_core::{ChannelName, Effects, Enter, ErrorCode, Refusal, Reply, Tag}
 use super::*;
 
 impl<T: Endpoint> Shard<T> {
-    pub(super) fn enter(&mut self, slot: Slot, tag: Tag, enter: Enter, now: Now) {
+    pub(super) fn enter(&mut self, slot: Slot, tag: Tag, enter: Box<Enter>, now: Now) {
         let Some(connection) = self.get(slot) else { return };
         let app = connection.identity.app.clone();
         let application = self.hub.application.clone();
@@ -17,28 +17,10 @@ impl<T: Endpoint> Shard<T> {
             return self.refuse(slot, &tag, refusal, enter.scope);
         }
         let Some(application) = application else {
-            return self.enter_decided(slot, &tag, &enter, Ok(Effects::default()), now);
+            return self.enter_decided(slot, tag, enter, Ok(Effects::default()), now);
         };
         let decided = application.enter(&connection.identity.caller(), enter.scope.as_ref(), enter.params.as_ref());
-        self.when(slot, decided, |result| Outcome::EnterDecided(tag, Box::new(enter), result), now);
-    }
-
-    pub(super) fn enter_decided(
-        &mut self,
-        slot: Slot,
-        tag: &Tag,
-        enter: &Enter,
-        result: Result<Effects, Refusal>,
-        now: Now,
-    ) {
-        let effects = match result {
-            Ok(effects) => effects,
-            Err(refusal) => return self.refuse(slot, tag, refusal, enter.scope.clone()),
-        };
-        let Some(connection) = self.get(slot) else { return };
-        let id = connection.identity.connection.clone();
-        self.answer(slot, tag, Reply::Entered { id, session: None, recovered: false });
-        self.apply(slot, effects, now);
+        self.when(slot, decided, |result| Outcome::EnterDecided(tag, enter, result), now);
     }
 
     pub(super) fn exit(&mut self, slot: Slot, tag: &Tag, scope: Option<ChannelName>, now: Now) {
@@ -48,6 +30,7 @@ impl<T: Endpoint> Shard<T> {
             Some(scope) => channel.as_str().starts_with(scope.as_str()),
             None => channel.scope().is_none(),
         };
+        let gone = connection.scopes.iter().position(|entered| entered.scope == scope);
         let explicit = connection.subscriptions.iter().filter(|subscription| !subscription.implicit);
         let left: Vec<u32> = explicit
             .map(|subscription| subscription.channel)
@@ -57,6 +40,10 @@ impl<T: Endpoint> Shard<T> {
             let channel = self.channels[index as usize].key.channel.clone();
             self.connections[slot.index as usize].outbox.forget_channel(&channel);
             self.drop_subscription(slot.index, index, now);
+        }
+        if let Some(gone) = gone {
+            let gone = self.connections[slot.index as usize].scopes.remove(gone);
+            self.forget_names(slot.index, &gone);
         }
         if let Some(application) = self.hub.application() {
             application.exited(&caller, scope.as_ref());

@@ -216,7 +216,7 @@ impl Worker {
         }
     }
 
-    fn target_of(&self, candidate: Slot) -> Option<Slot> {
+    pub(super) fn target_of(&self, candidate: Slot) -> Option<Slot> {
         self.shard.get(candidate)?.endpoint.desk.as_ref()?.candidate_of
     }
 
@@ -271,9 +271,6 @@ impl Worker {
             }
             if let Some(desk) = &mut connection.endpoint.desk {
                 desk.held_back = false;
-                if let Some(key) = desk.key.take() {
-                    self.shared.sessions.remove(&key, self.index, target);
-                }
                 if let Some(waiting) = desk.take_waiting() {
                     let _ = waiting.send(Fetched::Superseded);
                 }

@@ -78,6 +78,7 @@ impl Worker {
             line.beaten = now;
             let starling_hub::Connection { endpoint, outbox, .. } = connection;
             endpoint.heartbeat(outbox);
+            self.shard.heartbeat_sent(slot);
             self.shard.touch_connection(slot);
         }
     }

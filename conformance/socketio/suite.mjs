@@ -1,0 +1,120 @@
+// Starts the example server `socketio-suite`, and speaks the protocols to it by hand.
+
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import WebSocket from "ws";
+
+import { binary, eventually, freePort } from "../harness/server.mjs";
+
+const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const WITHIN = 15_000; // milliseconds
+
+export const PING_INTERVAL = 300;
+export const PING_TIMEOUT = 200;
+
+/** The example's binary: SOCKETIO_SUITE_BIN, or beside the server's own; built if it is not there. */
+function program() {
+  const beside = process.env.SOCKETIO_SUITE_BIN ?? join(dirname(binary()), "socketio-suite");
+  if (existsSync(beside)) return beside;
+  const built = spawnSync("cargo", ["build", "--quiet", "-p", "socketio-suite"], { cwd: REPOSITORY, stdio: "inherit" });
+  if (built.status !== 0) throw new Error("socketio-suite could not be built");
+  return join(process.env.CARGO_TARGET_DIR ?? join(REPOSITORY, "target"), "debug", "socketio-suite");
+}
+
+const running = new Set();
+process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+export class Suite {
+  static async start() {
+    const suite = new Suite();
+    const port = await freePort();
+    suite.child = spawn(program(), [`127.0.0.1:${port}`], { stdio: ["ignore", "ignore", "inherit"] });
+    running.add(suite.child);
+    suite.exited = new Promise((done) => suite.child.once("close", done));
+    suite.origin = `http://127.0.0.1:${port}`;
+    await eventually(() => fetch(`${suite.origin}/readyz`).then(() => true, () => false), "the example server");
+    return suite;
+  }
+
+  async stop() {
+    this.child.kill("SIGKILL");
+    running.delete(this.child);
+    await this.exited;
+  }
+
+  /** A request: `at("/engine.io/", "transport=polling", { method, body })`. */
+  at(path, query, options = {}) {
+    return fetch(`${this.origin}${path}?${query}`, options);
+  }
+
+  /** Opens a session by polling, and returns its id. */
+  async poll(path) {
+    const answer = await this.at(path, "EIO=4&transport=polling");
+    return JSON.parse((await answer.text()).slice(1)).sid;
+  }
+
+  socket(path, query = "EIO=4&transport=websocket") {
+    return new Socket(`${this.origin.replace("http", "ws")}${path}?${query}`);
+  }
+
+  /** A WebSocket that is past Engine.IO's handshake. */
+  async opened(path) {
+    const socket = this.socket(path);
+    await socket.next();
+    return socket;
+  }
+}
+
+/** A WebSocket whose packets are taken one after the other; pings are skipped unless they are asked for. */
+export class Socket {
+  #packets = [];
+  #waiting = [];
+
+  constructor(url) {
+    this.ws = new WebSocket(url, { perMessageDeflate: false });
+    this.ws.on("message", (data, binary) => {
+      this.#packets.push(binary ? Buffer.from(data) : data.toString());
+      this.#waiting.splice(0).forEach((wake) => wake());
+    });
+    this.ws.on("error", (error) => { this.error = error; });
+    this.closed = new Promise((done) => this.ws.once("close", () => {
+      this.isClosed = true;
+      this.#waiting.splice(0).forEach((wake) => wake());
+      done();
+    }));
+  }
+
+  send(...packets) {
+    for (const packet of packets) this.ws.send(packet);
+  }
+
+  opened() {
+    return new Promise((done, fail) => {
+      this.ws.once("open", done);
+      this.ws.once("error", fail);
+    });
+  }
+
+  async next({ pings = false } = {}) {
+    for (const deadline = Date.now() + WITHIN; Date.now() < deadline; ) {
+      while (this.#packets.length > 0) {
+        const packet = this.#packets.shift();
+        if (packet !== "2" || pings) return packet;
+        this.ws.send("3");
+      }
+      if (this.isClosed) throw new Error("the connection was closed");
+      await new Promise((wake) => {
+        this.#waiting.push(wake);
+        setTimeout(wake, 500);
+      });
+    }
+    throw new Error("no packet came");
+  }
+
+  close() {
+    this.ws.close();
+  }
+}
