@@ -113,11 +113,8 @@ export abstract class HttpLink implements Link {
 
   #answered(message: ClientMessage, answer: unknown): void {
     const read = readServerMessage(answer);
-    // Refusals about a channel name it; one that does not is about the session, which the server does not know any more.
-    const isGone = read?.type === "error" && read.code === "FORBIDDEN" && read.channel === undefined;
-    if (isGone && "channel" in message && message.type !== "event") {
+    if (read?.type === "error" && isAboutSession(message, read))
       throw new StarlingError("CONNECTION_LOST", read.message);
-    }
     if (read && !this.#done) this.#events.receive(read);
     if (message.type !== "subscribe") return;
     const held = this.#held.get(message.channel) ?? [];
@@ -141,6 +138,15 @@ export abstract class HttpLink implements Link {
       if (timer !== undefined) clearTimeout(timer);
     }
   }
+}
+
+/**
+ * Whether the server does not know the session any more. Refusals of what concerns a channel name it; where one does not,
+ * these codes are about the session.
+ */
+function isAboutSession(message: ClientMessage, { code, channel }: { code: string; channel?: string }): boolean {
+  const isOfChannel = "channel" in message && message.type !== "event";
+  return isOfChannel && channel === undefined && (code === "FORBIDDEN" || code === "INTERNAL");
 }
 
 /** Why the server did not answer as it should. */
