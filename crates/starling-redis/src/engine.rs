@@ -21,6 +21,9 @@ use crate::wire::{self, NodeFrame};
 /// Notes at a time; at the limit, new ones are refused.
 const MAX_NOTES: usize = 1_000_000;
 
+/// Messages of a log after which those that are too old are removed.
+const TRIM_EVERY: u64 = 64;
+
 /// The longest log, and the largest page.
 const MAX_SIZE: usize = 1 << 31;
 
@@ -116,13 +119,22 @@ impl Engine for RedisEngine {
             run.arg(size).arg(ttl).arg(new_epoch()).arg(window).arg(message.ts);
             run
         };
-        let answer = self.shared.send(keys.topic, command);
+        let answer = self.shared.send(&*keys.topic, command);
+        let shared = self.shared.clone();
         Pending::later(async move {
             let position = match answer.value().await? {
                 Value::BulkString(answer) => position(&answer)?,
                 Value::Int(_) => None,
                 _ => return Err(odd("a publish")),
             };
+            if let (Some(policy), Some(position)) = (history, &position)
+                && position.offset % TRIM_EVERY == 0
+            {
+                let mut run = script::TRIM.run(&[keys.log(), keys.stream()]);
+                run.arg(milliseconds(policy.ttl)).arg(message.ts);
+                // Whoever reads the log trims it as well.
+                drop(shared.send(keys.topic, run));
+            }
             Ok(Published { id: message.id, position })
         })
     }

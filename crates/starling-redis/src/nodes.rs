@@ -37,7 +37,11 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
     let mut steady_since: Option<Instant> = None;
     let mut is_known = false;
     while !shared.is_closed() {
-        match beat_once(&shared).await {
+        // A connection that is still catching up is not asked: what it restores is not to be restored twice.
+        let nodes = shared.keys.nodes();
+        let is_up = shared.topology.lane(&nodes).is_some_and(|lane| lane.is_up());
+        let beat = if is_up { beat_once(&shared).await } else { Err(EngineError::Unavailable("not up".into())) };
+        match beat {
             Ok(Beat::InTime(dead)) => {
                 is_known = true;
                 let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
@@ -69,8 +73,8 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             }
             Err(_) => steady_since = None,
         }
-        // At the start, Redis may be there in a moment.
-        let pause = if is_known { lease / 3 } else { (lease / 3).min(Duration::from_millis(100)) };
+        // Redis may be there in a moment.
+        let pause = if is_known && is_up { lease / 3 } else { (lease / 3).min(Duration::from_millis(100)) };
         tokio::time::sleep(pause).await;
     }
 }

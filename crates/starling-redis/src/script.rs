@@ -27,11 +27,13 @@ scripts! {
     /// Takes a message.
     PUBLISH: "log", "publish";
     /// Reads a log.
-    HISTORY: "log", "history";
+    HISTORY: "log", "entries", "history";
+    /// Forgets messages that are too old.
+    TRIM: "log", "entries", "trim";
     /// Starts a new epoch.
     CLEAR: "log", "clear";
     /// What a log has at a place.
-    WITNESS: "log", "witness";
+    WITNESS: "log", "entries", "witness";
     /// Adds a presence entry.
     ENTER: "presence", "enter";
     /// Removes one.

@@ -6,6 +6,7 @@ local left = redis.call('PTTL', KEYS[1])
 if left < KEPT_LONGER then left = KEPT_LONGER end
 redis.call('UNLINK', KEYS[2])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[1], 'top', '0')
+redis.call('HDEL', KEYS[1], 'renewed')
 redis.call('PEXPIRE', KEYS[1], number(left))
 if ARGV[2] ~= '' then redis.call(ARGV[3], ARGV[2], '\1C' .. ARGV[1]) end
 return ARGV[1]

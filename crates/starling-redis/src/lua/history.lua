@@ -4,16 +4,18 @@
 -- ARGV: 1 limit, 2 before or '', 3 after or '', 4 size of the log, 5 its ttl in ms, 6 now in Unix ms,
 --       7 an epoch to start with
 local limit, size, ttl, now = tonumber(ARGV[1]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local epoch, top = read_head()
+local epoch, top, renewed = read_head()
 if not epoch then
   epoch = ARGV[7]
   redis.call('UNLINK', KEYS[2])
   redis.call('HSET', KEYS[1], 'epoch', epoch, 'top', '0')
 end
-keep(ttl)
 forget(now, ttl, 1000)
 local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
 local oldest = top + 1
+if first and is_to_renew(renewed, now, ttl) then redis.call('HSET', KEYS[1], 'renewed', ARGV[6]) end
+-- Where there is no stream yet, the first message gives it its end.
+renew(ttl)
 if first then
   local last = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
   if offset_of(last[1]) ~= top then error('STARLING foreign data in ' .. KEYS[2]) end

@@ -125,7 +125,7 @@ fn a_server_that_is_paused_is_noticed() {
         let begin = Instant::now();
         let refused = bench.try_publish("b", Some(POLICY)).await;
         assert!(refused.is_err(), "{refused:?}");
-        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
         bench.wait_until_up(false);
         server.resume();
         bench.wait_for_resyncs(1).await;

@@ -3,7 +3,7 @@
 use starling_core::{ConnectionId, PresenceChange, PresenceEntry, RawJson, UserId};
 use starling_testkit::Seen;
 
-use crate::rig::{Bench, PATIENCE, Server, engine_on, run, wait_until};
+use crate::rig::{Bench, PATIENCE, Server, connect, engine_on, options, run, wait_until};
 
 fn entry(user: &str, connection: &str) -> PresenceEntry {
     PresenceEntry {
@@ -105,7 +105,9 @@ fn a_node_that_was_taken_for_dead_comes_back() {
 fn the_cost_of_a_join_does_not_grow_with_the_set() {
     run(async {
         let server = Server::start(&[]);
-        let bench = Bench::uninterested(engine_on(server.url()), "crowd");
+        let mut patient = options(server.url());
+        patient.response_timeout = std::time::Duration::from_secs(60);
+        let bench = Bench::uninterested(connect(patient).expect("it works"), "crowd");
         let cost = |label: &str| {
             server.cli(&["CONFIG", "RESETSTAT"]);
             for n in 0..200 {

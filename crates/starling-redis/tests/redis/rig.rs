@@ -71,7 +71,6 @@ pub fn server() -> &'static Server {
 pub fn options(url: String) -> RedisOptions {
     let mut options = RedisOptions::new(url);
     options.lease = Duration::from_millis(900);
-    options.response_timeout = Duration::from_secs(2);
     options.unsubscribe_lag = Duration::from_millis(200);
     options
 }
