@@ -355,8 +355,10 @@ impl Lane {
     async fn pump(self: &Arc<Self>, orders: &mut mpsc::Receiver<Order>, link: &Link) {
         let pipelines = Arc::new(Semaphore::new(PIPELINES));
         let generation = self.generation.load(Ordering::Acquire);
-        while let Some(first) = orders.recv().await {
+        loop {
+            // The order is taken after the place, so that none is lost between the two.
             let Ok(permit) = pipelines.clone().acquire_owned().await else { return };
+            let Some(first) = orders.recv().await else { return };
             let mut batch = Pipeline::new();
             let mut answers = Vec::new();
             let mut size = 0;

@@ -35,15 +35,16 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
     let lease = shared.options.lease;
     // Since when the others could have renewed theirs.
     let mut steady_since: Option<Instant> = None;
-    let mut is_known = false;
     while !shared.is_closed() {
         // A connection that is still catching up is not asked: what it restores is not to be restored twice.
         let nodes = shared.keys.nodes();
         let is_up = shared.topology.lane(&nodes).is_some_and(|lane| lane.is_up());
+        // Read before the beat is sent: whoever registered this node did so before it.
+        let was_registered = shared.presence.is_registered();
         let beat = if is_up { beat_once(&shared).await } else { Err(EngineError::Unavailable("not up".into())) };
+        let is_heard = beat.is_ok();
         match beat {
             Ok(Beat::InTime(dead)) => {
-                is_known = true;
                 let steady = steady_since.get_or_insert_with(Instant::now).elapsed();
                 if steady >= lease {
                     clear_up(&shared, dead).await;
@@ -51,7 +52,8 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             }
             Ok(Beat::New) => {
                 steady_since = Some(Instant::now());
-                if std::mem::replace(&mut is_known, true) {
+                shared.presence.register();
+                if was_registered {
                     tracing::warn!("redis has forgotten this node: its presence entries are made again");
                     shared.presence.forget_index();
                     shared.restore_all_presence().await;
@@ -63,9 +65,8 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             Ok(Beat::Late) => {
                 tracing::warn!("this node was silent for longer than its lease: its presence entries are made again");
                 shared.presence.begin_another_life(&shared.node);
-                is_known = false;
                 if beat_once(&shared).await.is_ok() {
-                    is_known = true;
+                    shared.presence.register();
                     shared.restore_all_presence().await;
                 }
                 steady_since = None;
@@ -74,7 +75,7 @@ pub(crate) async fn beat(shared: Arc<Shared>) {
             Err(_) => steady_since = None,
         }
         // Redis may be there in a moment.
-        let pause = if is_known && is_up { lease / 3 } else { (lease / 3).min(Duration::from_millis(100)) };
+        let pause = if is_heard { lease / 3 } else { (lease / 3).min(Duration::from_millis(100)) };
         tokio::time::sleep(pause).await;
     }
 }

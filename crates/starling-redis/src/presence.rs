@@ -132,6 +132,16 @@ impl OwnPresence {
         state.forget_index();
     }
 
+    /// Whether the owner's lease was begun, as far as this node knows.
+    pub fn is_registered(&self) -> bool {
+        self.state.lock().is_registered
+    }
+
+    /// The owner's lease has begun.
+    pub fn register(&self) {
+        self.state.lock().is_registered = true;
+    }
+
     /// What Redis has of the index is not known.
     pub fn forget_index(&self) {
         self.state.lock().forget_index();

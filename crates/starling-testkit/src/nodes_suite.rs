@@ -14,7 +14,7 @@ use starling_core::{
 use crate::engine_suite::{NEWEST, POLICY, Sweeper, fresh, ids, names, offsets, unix_ms, without_revisions};
 use crate::{RecordingSink, Seen, block_on};
 
-/// Makes one test of each case: `nodes_suite!(make_node)`, where each `make_node()` is a [`Node`] of one and the same
+/// Makes one test of each case: `nodes_suite!(make_node)`, where each `make_node()` is a [`Node`](crate::nodes_suite::Node) of one and the same
 /// cluster, to whose engine no sink is attached. Leases should be short: the cases wait for them.
 ///
 /// With `nodes_suite!(make_node, block_on)` the cases, and `make_node`, run on the runtime of `block_on`.

@@ -33,7 +33,9 @@ fn a_failover_is_followed() {
         let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port());
         let bench = Bench::new(url, "room").await;
         let before = bench.publish("a").await;
-        assert!(master.cli(&["WAIT", "1", "10000"]).trim() == "1");
+        crate::rig::wait_until("the replica to have it", || {
+            replica.cli(&["HGET", "starling:{1:room}:log", "top"]).trim() == "1"
+        });
         bench.sink.wait_for_messages("room", 1).await;
         master.kill();
         bench.wait_until_up(false);
