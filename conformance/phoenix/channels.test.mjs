@@ -7,7 +7,7 @@ import WebSocket from "ws";
 
 import { Client, closeAll } from "../harness/client.mjs";
 import { mint } from "../harness/jwt.mjs";
-import { OPEN_RULE, Server } from "../harness/server.mjs";
+import { eventually, OPEN_RULE, Server } from "../harness/server.mjs";
 import { closed, connect, disconnectAll, failed, join, keeping, ok, opened, outcome, refused, VARIANTS } from "./client.mjs";
 
 let server;
@@ -106,6 +106,9 @@ for (const { name, ...variant } of VARIANTS) {
       const stays = await join(connect(server, variant), topic);
       await ok(first.leave());
       assert.equal(first.state, "closed");
+      // The client does not wait for the server's answer.
+      const members = async () => (await server.api("GET", `/api/channels/${encodeURIComponent(topic)}`)).body.members;
+      await eventually(async () => (await members()) === 1, "the leave");
       await ok(stays.push("shout", { n: 1 }));
       const second = await join(socket, topic);
       await ok(stays.push("shout", { n: 2 }));
@@ -193,14 +196,18 @@ describe("the WebSocket alone", () => {
       }
     });
 
-    test(`${name}: disconnected by the API, it stays away`, async () => {
+    test(`${name}: disconnected by the API with 1000, upon which 1.7 stays away`, async () => {
       const user = `gone-${++next}`;
       const socket = connect(server, { ...variant, user });
       await join(socket, fresh());
       const close = closed(socket);
       assert.equal((await server.api("POST", `/api/users/${user}/disconnect`)).status, 204);
       assert.equal((await close).code, 1000);
-      assert.equal(socket.reconnectTimer.timer ?? null, null);
+      // 1.8 comes back after any code.
+      if (!name.includes("1.7")) return;
+      // It would come back after 50 ms; what others do meanwhile takes longer.
+      for (let n = 0; n < 3; n += 1) await join(connect(server, variant), fresh());
+      assert.equal(socket.connectionState(), "closed");
     });
 
     test(`${name}: an expired token closes, and the params function brings a new one`, async () => {

@@ -15,7 +15,7 @@ test("clients in Python", async () => {
   const server = await Server.start({ channels: [{ match: "users:*", subscribe: "authenticated", publish: "members" }, OPEN_RULE] });
   try {
     const child = spawn(PYTHON, [here("python/test_phoenix.py")], {
-      env: { ...process.env, STARLING_URL: server.origin, STARLING_KEY: APP.key, STARLING_SECRET: APP.secret },
+      env: { ...process.env, STARLING_URL: server.origin, STARLING_SECRET: APP.secret },
     });
     let output = "";
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text) => { output += text; });

@@ -1,4 +1,5 @@
 //! What the close codes of this protocol mean to its official client: 1000 keeps it away, any other brings it back.
+//! Newer ones of 1.8 come back after 1000 as well.
 
 use starling_core::CloseReason;
 

@@ -97,7 +97,7 @@ impl Server {
                     let payload = Payload::Binary((&[0, 1][..]).into());
                     let told = Notice::Event { channel: Some(channel), event: "bin".into(), payload, ack: None };
                     self.act(|session, out| session.notify(&told, out));
-                    (Reply::Event(Some(Payload::Binary((&[2, 3, 4][..]).into()))), None)
+                    (Reply::Event(Some(Payload::Binary((&[1, 2, 3, 4][..]).into()))), None)
                 }
                 other => panic!("the recorded application has no {other}"),
             },
