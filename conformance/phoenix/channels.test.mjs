@@ -245,6 +245,8 @@ describe("the WebSocket alone", () => {
       const socket = connect(slow);
       await opened(socket);
       slow.signal("SIGSTOP");
+      // The signal has arrived when nothing answers any more.
+      await eventually(() => fetch(`${slow.origin}/healthz`, { signal: AbortSignal.timeout(200) }).then(() => false, () => true), "the stop");
       const channel = keeping(socket.channel("room:1"));
       const joined = channel.join(300);
       assert.deepEqual((await outcome(joined))[0], "timeout");
