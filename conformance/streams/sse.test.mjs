@@ -233,6 +233,32 @@ describe("event streams", () => {
     assert.equal((await again.next()).data.payload, 2);
   });
 
+  test("a stream that gets further channels has a cursor over all of them from then on", async () => {
+    const headers = { authorization: `Bearer ${mint({ sub: "wide" })}` };
+    const source = open("channel=w1", { token: mint({ sub: "wide" }) });
+    const { data } = await source.next("ready");
+    await server.publish("w1", "one 1");
+    await server.publish("w1", "one 2");
+    await fetch(`${server.origin}/send?connectionId=${data.connectionId}`, { method: "POST", headers, body: '{"type":"subscribe","channel":"w2"}' });
+    await server.api("POST", "/api/users/wide/subscribe", { channel: "w3" });
+    await source.next("subscribed");
+    for (const channel of ["w1", "w2", "w3"]) await server.publish(channel, `${channel} later`);
+    const seen = [];
+    let id;
+    while (seen.length < 5) {
+      const event = await source.next();
+      seen.push(event.data.payload);
+      id = event.id;
+    }
+    assert.deepEqual(seen, ["one 1", "one 2", "w1 later", "w2 later", "w3 later"]);
+    source.close();
+    for (const channel of ["w1", "w2", "w3"]) await server.publish(channel, `${channel} missed`);
+    const again = open(`channel=w1&channel=w2&channel=w3&cursor=${id}`);
+    const ready = await again.next("ready");
+    assert.deepEqual(Object.values(ready.data.channels).map(({ recovered }) => recovered), [true, true, true]);
+    assert.deepEqual((await again.payloads(3)).sort(), ["w1 missed", "w2 missed", "w3 missed"]);
+  });
+
   for (const channels of ["channel=zip1", "channel=zip1&channel=zip2"]) {
     test(`a compressed stream, ?${channels}, is the same stream`, async () => {
       const { request } = await import("node:http");

@@ -2,7 +2,8 @@
 
 use smallvec::SmallVec;
 use starling_core::{
-    AppId, Caller, CloseReason, ConnectionId, Form, Notice, Pattern, Protocol, RawJson, Reply, Tag, UserId,
+    AppId, Caller, ChannelName, CloseReason, ConnectionId, Form, Notice, Pattern, Position, Protocol, RawJson, Reply,
+    Tag, UserId,
 };
 
 use crate::limits::Bucket;
@@ -39,6 +40,12 @@ pub trait Endpoint {
     /// Whether the answer to a publish comes behind the message itself, where the client gets both.
     fn answers_last(&self) -> bool {
         false
+    }
+    /// The connection, a member of `members` already, is about to become one of a further channel. Returns the form in
+    /// which it wants what follows, if that is another: what waits in `out` stays as it is.
+    fn widen(&mut self, members: &[(ChannelName, Option<Position>)], out: &mut Outbox) -> Option<Form> {
+        let _ = (members, out);
+        None
     }
     /// Writes the good-bye, after which nothing follows.
     fn close(&mut self, reason: CloseReason, out: &mut Outbox);

@@ -207,8 +207,8 @@ impl Outbox {
         Some(frame)
     }
 
-    /// Writes everything that waits in another form. None of it may be half written.
-    pub(crate) fn rewrite(&mut self, rewrite: &mut dyn FnMut(Bytes) -> Bytes) {
+    /// Replaces every frame that waits, queued ones included. The first may be half written.
+    pub fn rewrite(&mut self, rewrite: &mut dyn FnMut(Bytes) -> Bytes) {
         let waiting: Vec<Bytes> = std::iter::from_fn(|| self.pop()).collect();
         for frame in waiting {
             let frame = rewrite(frame);

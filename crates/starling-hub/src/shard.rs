@@ -631,8 +631,7 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Gives a connection what members get alike in another form from now on; what waits for it is written anew, none
-    /// of which may be half written.
+    /// Gives a connection what members get alike in another form from now on; what waits for it is replaced.
     pub fn change_form(&mut self, slot: Slot, form: Form, mut rewrite: impl FnMut(Bytes) -> Bytes) {
         let Some(connection) = self.get_mut(slot) else {
             return;

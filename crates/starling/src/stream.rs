@@ -59,7 +59,8 @@ async fn stream<B>(
     let identity = new_identity(live, STREAM_PROTOCOL, ConnectionId::new(key.clone()));
     let owner_user = claims.as_ref().map(|claims| starling_core::UserId::from(&*claims.user));
     let admitted = admit(shared, live, identity, claims, false).await.map_err(|it| it.response())?;
-    let is_single = channels.len() == 1;
+    // A task that carries the stream completes its events; a worker does so from the second channel on.
+    let is_single = channels.len() == 1 && request.extensions().get::<Exit>().is_some();
     let is_zipped = gzip::takes_gzip(headers);
     let framing = if is_single && is_zipped { Framing::Zipped } else { Framing::Stream };
     let opening = Opening {

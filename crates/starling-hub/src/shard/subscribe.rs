@@ -133,6 +133,9 @@ impl<T: Endpoint> Shard<T> {
             return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
         }
         let implicit = key.channel.is_internal();
+        if !implicit {
+            self.widen(slot);
+        }
         self.add_subscription(
             slot.index,
             Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit },
@@ -146,6 +149,38 @@ impl<T: Endpoint> Shard<T> {
             move |result| Outcome::Joined(Box::new(Joined { asker, subscribe, key, response, present, result }));
         self.when(slot, result, joined, now);
         self.apply(slot, decision.effects, now);
+    }
+
+    /// Lets the endpoint know that it will be a member of more than one channel.
+    fn widen(&mut self, slot: Slot) {
+        if self.connections[slot.index as usize].subscription_count() == 0 {
+            return;
+        }
+        let Self { connections, channels, hub, .. } = self;
+        let connection = &mut *connections[slot.index as usize];
+        let members: Vec<(ChannelName, Option<Position>)> = connection
+            .subscriptions
+            .iter()
+            .filter(|subscription| !subscription.implicit)
+            .map(|subscription| {
+                let channel = &channels[subscription.channel as usize];
+                let position = match subscription.place {
+                    Place::Joining => None,
+                    Place::Live(_) => channel.cursor.clone(),
+                    Place::Catching => {
+                        let reads = channel.catching.iter().find(|entry| entry.connection == slot.index);
+                        reads.map(|entry| entry.position.clone())
+                    }
+                };
+                (channel.key.channel.clone(), position)
+            })
+            .collect();
+        if let Some(form) = connection.endpoint.widen(&members, &mut connection.outbox) {
+            let before = std::mem::replace(&mut connection.form, form);
+            let counters = hub.counters().of(&connection.identity.app);
+            counters.connections.of(before).fetch_sub(1, Ordering::Relaxed);
+            counters.connections.of(form).fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn add_subscription(&mut self, index: u32, subscription: Subscription) {

@@ -44,6 +44,10 @@ impl Cursor {
             return None;
         }
         let json = URL_SAFE_NO_PAD.decode(text).ok()?;
+        // Derived structs would take an array of their fields as well.
+        if json.first() != Some(&b'{') {
+            return None;
+        }
         serde_json::from_slice(&json).ok()
     }
 

@@ -4,14 +4,16 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 
 use bytes::Bytes;
-use starling_core::{CloseReason, Form, Notice, Refusal, Reply, Tag};
+use starling_core::{ChannelName, CloseReason, Form, Notice, Position, Refusal, Reply, Tag};
 use starling_hub::{Endpoint, Outbox};
+use starling_proto::native::Cursor;
 use starling_proto::session::Beat;
+use starling_proto::voices;
 use starling_proto::websocket::{self, Decoder, Opcode};
 use starling_proto::{Action, Closing, Opened, OwnedPacket, Packet, Session};
 
 use super::desk::Desk;
-use super::encoder::{Framing, frame};
+use super::encoder::{Framing, frame, voice_in};
 use super::socket::Socket;
 use super::stamper::Stamper;
 use crate::gate::Permit;
@@ -331,6 +333,24 @@ impl Endpoint for Line {
 
     fn answers_last(&self) -> bool {
         self.session.answers_last()
+    }
+
+    fn widen(&mut self, members: &[(ChannelName, Option<Position>)], out: &mut Outbox) -> Option<Form> {
+        let voice = match voice_in(self.form) {
+            voices::STREAM => voices::STREAM_OPEN,
+            voices::STREAM_NAMED => voices::STREAM_NAMED_OPEN,
+            _ => return None,
+        };
+        let mut cursor = Cursor::default();
+        for (channel, position) in members {
+            if let Some(position) = position {
+                cursor.set(channel.as_str(), position.epoch.as_str(), position.offset);
+            }
+        }
+        out.rewrite(&mut |frame| Stamper::complete(&frame));
+        self.stamper = Some(Box::new(Stamper::new(cursor, self.framing() == Framing::Zipped)));
+        self.form = Framing::Stream.form(voice);
+        Some(self.form)
     }
 
     fn close(&mut self, reason: CloseReason, out: &mut Outbox) {

@@ -6,6 +6,9 @@ use starling_proto::native::Cursor;
 
 use crate::gzip;
 
+/// Marks a frame that is complete: no event begins with it.
+const COMPLETE: u8 = 1;
+
 /// Completes the events of one stream. What all streams share comes without an `id:` and without its last line end.
 pub(crate) struct Stamper {
     cursor: Cursor,
@@ -21,11 +24,22 @@ impl Stamper {
         Self { cursor, is_zipped, waiting: Bytes::new() }
     }
 
+    /// Marks what was complete before the stream had several channels: it goes out as it is.
+    pub fn complete(frame: &[u8]) -> Bytes {
+        let mut marked = BytesMut::with_capacity(frame.len() + 1);
+        marked.extend_from_slice(&[COMPLETE]);
+        marked.extend_from_slice(frame);
+        marked.freeze()
+    }
+
     /// Takes the next events from the outbox if none wait here; whether any wait now.
     pub fn fill(&mut self, out: &mut Outbox) -> bool {
         while self.waiting.is_empty() {
-            let Some(events) = out.pop() else { return false };
-            self.waiting = self.stamp(&events);
+            let Some(mut events) = out.pop() else { return false };
+            self.waiting = match events.first() {
+                Some(&COMPLETE) => events.split_off(1),
+                _ => self.stamp(&events),
+            };
         }
         true
     }
@@ -71,6 +85,16 @@ impl Stamper {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_complete_before_goes_out_as_it_is() {
+        let mut outbox = Outbox::default();
+        outbox.push(Bytes::from_static(b"data: {}\nid: x\n\n"));
+        outbox.rewrite(&mut |frame| Stamper::complete(&frame));
+        let mut stamper = Stamper::new(Cursor::default(), false);
+        assert!(stamper.fill(&mut outbox));
+        assert_eq!(stamper.waiting(), b"data: {}\nid: x\n\n");
+    }
 
     #[test]
     fn messages_get_a_cursor_over_all_channels_and_other_events_none() {

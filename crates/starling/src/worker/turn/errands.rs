@@ -198,7 +198,11 @@ impl Worker {
                 stamper.begin_with(head);
                 line.stamper = Some(stamper);
             }
-            None => connection.outbox.push_front(head),
+            None => match &mut line.stamper {
+                // It became a member of a second channel meanwhile.
+                Some(stamper) => stamper.begin_with(head),
+                None => connection.outbox.push_front(head),
+            },
         }
         if self.register(slot) {
             self.flush(slot);
