@@ -8,3 +8,5 @@ mod channels;
 mod client;
 #[path = "handlers/connections.rs"]
 mod connections;
+#[path = "handlers/socketio.rs"]
+mod socketio;

@@ -15,7 +15,8 @@ impl Addressed {
     /// their own names.
     pub fn read(scope: Option<&ChannelName>, arguments: &Payload) -> Option<Self> {
         let Payload::Json(json) = arguments else { return None };
-        let text = json.as_str();
+        // Where several arguments were put together, white space tells so.
+        let text = json.as_str().trim_start();
         if text.starts_with('"') {
             return Some(Self { channel: channel(scope, text)?, payload: Payload::Json(RawJson::null()) });
         }
@@ -51,7 +52,7 @@ mod tests {
         let scope = ChannelName::parse("/chat#").unwrap();
         for (scope, arguments, expected) in [
             (None, r#""game:7""#, Some(("game:7", "null"))),
-            (None, r#"["game:7"]"#, Some(("game:7", "null"))),
+            (None, r#" ["game:7"]"#, Some(("game:7", "null"))),
             (None, r#"["game:7",{"x": 1.00}]"#, Some(("game:7", r#"{"x": 1.00}"#))),
             (None, r#"["game:7",1,"a"]"#, Some(("game:7", r#"[1,"a"]"#))),
             (Some(&scope), r#"["room",1]"#, Some(("/chat#room", "1"))),
