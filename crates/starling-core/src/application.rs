@@ -121,6 +121,13 @@ pub trait Application: Send + Sync + 'static {
         Pending::Ready(Ok(Decision::default()))
     }
 
+    /// Whether an event in this channel is only taken from its members. Others are refused before
+    /// [`Application::event`] is asked.
+    fn members_only(&self, channel: &ChannelName, event: &str) -> bool {
+        let _ = (channel, event);
+        false
+    }
+
     /// An event came for the application. `None`: nobody handles it.
     fn event(
         &self,

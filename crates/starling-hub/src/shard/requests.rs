@@ -117,7 +117,7 @@ impl<T: Endpoint> Shard<T> {
             Request::History { channel, range } => self.history(slot, tag, channel, range, now),
             Request::Presence { channel, action } => self.presence_request(slot, tag, channel, action, now),
             Request::Event { channel, event, payload, fallback } => {
-                if !self.may_send_event(slot, channel.as_ref()) {
+                if !self.may_send_event(slot, channel.as_ref(), &event) {
                     let refusal = Refusal::new(ErrorCode::NotSubscribed, "only members send events here");
                     return self.refuse(slot, &tag, refusal, channel);
                 }
@@ -355,13 +355,15 @@ impl<T: Endpoint> Shard<T> {
         self.when(slot, page, answered, now);
     }
 
-    /// An event in a channel comes from its members; one that is about a whole scope, from whoever is in that. Where
-    /// nobody could handle it, it is not looked at.
-    fn may_send_event(&self, slot: Slot, channel: Option<&ChannelName>) -> bool {
-        let (Some(channel), Some(_), Some(connection)) = (channel, self.hub.application(), self.get(slot)) else {
+    /// Some events in a channel are for its members; those about a whole scope, for whoever is in that.
+    fn may_send_event(&self, slot: Slot, channel: Option<&ChannelName>, event: &str) -> bool {
+        let (Some(channel), Some(application), Some(connection)) = (channel, self.hub.application(), self.get(slot))
+        else {
             return true;
         };
-        channel.scope() == Some(channel.as_str()) || self.is_member(connection, channel)
+        channel.scope() == Some(channel.as_str())
+            || !application.members_only(channel, event)
+            || self.is_member(connection, channel)
     }
 
     /// What the application says of an event; none when it does not handle it.

@@ -166,6 +166,10 @@ impl Application for Chain {
         decided.map(|decided| decided.map(|asked| asked.decision))
     }
 
+    fn members_only(&self, channel: &ChannelName, event: &str) -> bool {
+        self.links.iter().any(|link| link.members_only(channel, event))
+    }
+
     fn event(
         &self,
         caller: &Caller,

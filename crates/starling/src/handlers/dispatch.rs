@@ -246,6 +246,11 @@ impl<S: Send + Sync + 'static> Application for Front<S> {
         self.0.run(caller, handler, move |connection| Spot::new(connection, channel), publish.clone())
     }
 
+    /// What a channel's handlers take, they take from whom its join let in.
+    fn members_only(&self, channel: &ChannelName, event: &str) -> bool {
+        self.0.channel(channel).is_some_and(|channel| channel.events.contains_key(event))
+    }
+
     fn event(
         &self,
         caller: &Caller,
