@@ -24,7 +24,7 @@ fn messages_are_understood() {
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":4294967295,"presence":true,"data":{"b":1,"a":1.10}}"#,
-            r#"Subscribe(Subscribe { channel: "a", start: Rewind(4294967295), presence: true, enter: Some({"b":1,"a":1.10}) })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Rewind(4294967295), presence: true, enter: Some({"b":1,"a":1.10}), more: None })"#,
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":0,"recover":null,"data":null,"presence":null}"#,
@@ -76,11 +76,11 @@ fn messages_are_understood() {
         (r#"{"type":"presence","channel":"a","action":"leave"}"#, r#"Presence { channel: "a", action: Leave }"#),
         (
             r#"{"type":"event","event":"chat.send","payload":{}}"#,
-            r#"Event { channel: None, event: "chat.send", payload: Json({}) }"#,
+            r#"Event { channel: None, event: "chat.send", payload: Json({}), fallback: None }"#,
         ),
         (
             r#"{"type":"event","event":"e","payload":"AA==","encoding":"base64","channel":"a"}"#,
-            r#"Event { channel: Some("a"), event: "e", payload: Binary(b"\0") }"#,
+            r#"Event { channel: Some("a"), event: "e", payload: Binary(b"\0"), fallback: None }"#,
         ),
         // Unknown fields are ignored, also when they repeat; escapes are read wherever they stand.
         (r#"{"x":{"type":1},"x":[],"type":"ping"}"#, "Ping"),

@@ -31,7 +31,7 @@ fn messages_are_understood() {
         ),
         (
             b"\x84\xa4type\xa9subscribe\xa7channel\xa1a\xa8presence\xc3\xa4data\x81\xa1x\xff",
-            r#"Subscribe(Subscribe { channel: "a", start: Live, presence: true, enter: Some({"x":-1}) })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: Live, presence: true, enter: Some({"x":-1}), more: None })"#,
         ),
         (b"\x82\xa4type\xa4auth\xa5token\xc0", "Authenticate { token: None }"),
         (b"\x80", "MISSING_TYPE: a message has a `type`"),

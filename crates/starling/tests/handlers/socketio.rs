@@ -84,6 +84,7 @@ async fn a_socket_io_client_reaches_the_same_handlers() {
     let (number, arguments) = question[2..].split_at(question[2..].find('[').unwrap());
     assert_eq!(serde_json::from_str::<Value>(arguments).unwrap(), json!(["name?", {"really": true}]));
     client.say(&format!("43{number}[\"Ann\"]")).await;
-    assert_eq!(client.hear().await, r#"42["so you are","Ann"]"#);
+    // The official clients would take a text in the last place for a position in the log.
+    assert_eq!(client.hear().await, r#"42["so you are","Ann",null]"#);
     server.stop().await;
 }
