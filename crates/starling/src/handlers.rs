@@ -57,13 +57,12 @@ mod run;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
 use starling_core::{Application, CloseReason, Payload, Rule};
 
 pub(crate) use answer::channel_name;
 pub use answer::{Answer, Join, JoinReply, PublishReply, Reply, Welcome};
+use call::Events;
 pub use call::{
     Alone, ConnectHandler, DisconnectHandler, EventHandler, JoinHandler, LeaveHandler, PublishHandler, With,
 };
@@ -158,7 +157,7 @@ use dispatch::{Asked, Dispatch, Front, Newcomers};
 /// ```
 pub struct Handlers<S = ()> {
     newcomers: Newcomers<S>,
-    events: HashMap<Box<str>, Handler<Connection<S>, Payload, Option<Payload>>, RandomState>,
+    events: Events<Connection<S>>,
     disconnect: Option<Handler<Connection<S>, CloseReason, ()>>,
     channels: Vec<Result<BuiltChannel<S>, RouteError>>,
     limits: HandlerLimits,
@@ -191,7 +190,7 @@ impl<S: Send + Sync + 'static> Handlers<S> {
     fn of(newcomers: Newcomers<S>) -> Self {
         Self {
             newcomers,
-            events: HashMap::default(),
+            events: Events::default(),
             disconnect: None,
             channels: Vec::new(),
             limits: HandlerLimits::default(),

@@ -249,7 +249,6 @@ struct Arriving {
 }
 
 /// Checks the opening handshake (RFC 6455 section 4.2.1).
-#[expect(clippy::type_complexity, reason = "it is taken apart at once")]
 fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<(String, Option<(Deflate, String)>), Refused> {
     let headers = request.headers();
     if request.method() != Method::GET {

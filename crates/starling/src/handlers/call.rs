@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use starling_core::{CloseReason, Decision, Payload, Publish, Refusal};
 
 use super::answer::{JoinReply, PublishReply, Reply, Welcome};
@@ -11,9 +13,15 @@ use super::newcomer::Newcomer;
 use super::payload::FromPayload;
 use super::run::{Manners, Outcome, Running};
 
+/// What a handler is called by.
+type Call<C, I, O> = dyn Fn(C, &I) -> Outcome<Running<O>> + Send + Sync;
+
+/// Handlers of events, by the names of these.
+pub(crate) type Events<C> = HashMap<Box<str>, Handler<C, Payload, Option<Payload>>, RandomState>;
+
 /// A handler whose types are gone: it takes what it works on and an input, and gives a future.
 pub(crate) struct Handler<C, I: ?Sized, O> {
-    pub call: Arc<dyn Fn(C, &I) -> Outcome<Running<O>> + Send + Sync>,
+    pub call: Arc<Call<C, I, O>>,
     pub manners: Arc<Manners>,
 }
 

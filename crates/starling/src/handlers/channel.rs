@@ -4,15 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
 use serde::de::DeserializeOwned;
 use starling_core::{
     Access, ChannelName, Decision, Delivery, ErrorCode, HistoryPolicy, Payload, PresencePolicy, Publish, PublishAccess,
     Refusal, Rule,
 };
 
-use super::call::{EventHandler, Handler, JoinHandler, LeaveHandler, PublishHandler};
+use super::call::{EventHandler, Events, Handler, JoinHandler, LeaveHandler, PublishHandler};
 use super::connection::{Connection, Member};
 use super::route::{Route, RouteError};
 
@@ -103,7 +101,7 @@ pub struct Channel<P = (), S = ()> {
     join: Option<Handler<Spot<S>, Payload, Decision>>,
     leave: Option<Handler<Spot<S>, (), ()>>,
     publish: Option<Handler<Spot<S>, Publish, Decision>>,
-    events: HashMap<Box<str>, Handler<Spot<S>, Payload, Option<Payload>>, RandomState>,
+    events: Events<Spot<S>>,
     rule: RuleDraft,
     params: std::marker::PhantomData<fn() -> P>,
 }
@@ -127,7 +125,7 @@ impl<P: DeserializeOwned + Send + 'static, S: Send + Sync + 'static> Channel<P, 
             join: None,
             leave: None,
             publish: None,
-            events: HashMap::default(),
+            events: Events::default(),
             rule: RuleDraft::default(),
             params: std::marker::PhantomData,
         }
@@ -247,5 +245,5 @@ pub(crate) struct BuiltChannel<S> {
     pub join: Option<Handler<Spot<S>, Payload, Decision>>,
     pub leave: Option<Handler<Spot<S>, (), ()>>,
     pub publish: Option<Handler<Spot<S>, Publish, Decision>>,
-    pub events: HashMap<Box<str>, Handler<Spot<S>, Payload, Option<Payload>>, RandomState>,
+    pub events: Events<Spot<S>>,
 }

@@ -12,7 +12,7 @@ use starling_core::{
 
 use super::addressed::Addressed;
 use super::answer::Welcome;
-use super::call::Handler;
+use super::call::{Events, Handler};
 use super::channel::{BuiltChannel, Spot};
 use super::connection::Connection;
 use super::newcomer::{Newcomer, head};
@@ -23,7 +23,7 @@ use crate::embed::Services;
 /// The handlers of a server, as its application.
 pub(crate) struct Dispatch<S> {
     pub newcomers: Newcomers<S>,
-    pub events: HashMap<Box<str>, Handler<Connection<S>, Payload, Option<Payload>>, RandomState>,
+    pub events: Events<Connection<S>>,
     pub disconnect: Option<Handler<Connection<S>, CloseReason, ()>>,
     pub channels: Vec<BuiltChannel<S>>,
     pub attached: Arc<OnceLock<Attached>>,

@@ -158,8 +158,7 @@ impl Worker {
         let mut first: Option<Bytes> = None;
         let mut together = BytesMut::new();
         let mut len = 0;
-        loop {
-            let Some(connection) = self.shard.get_mut(slot) else { break };
+        while let Some(connection) = self.shard.get_mut(slot) {
             while len < MAX_FETCH
                 && let Some(bytes) = connection.outbox.pop()
             {
