@@ -285,3 +285,10 @@ describe("the WebSocket alone", () => {
     }
   });
 });
+
+// A client that was refused keeps a timer for its next attempt, which nothing can take from it: it must not keep this
+// process, too.
+after(() => {
+  disconnectAll();
+  setTimeout(() => process.exit(), 2000).unref();
+});
