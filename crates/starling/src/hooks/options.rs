@@ -57,7 +57,7 @@ pub enum HookEvent {
 }
 
 impl HookEvent {
-    /// All of them, in the order of [`HookEvent::index`].
+    /// All of them, in the order of their places.
     pub const ALL: [Self; 4] = [Self::Connect, Self::Subscribe, Self::Publish, Self::Event];
 
     /// Its place in [`HookEvent::ALL`].
