@@ -161,15 +161,4 @@ describe("no recovery without proof", () => {
     await back;
     assert.equal(socket.recovered, false);
   });
-
-  test("where no session is kept, there is no pid", async () => {
-    const forgetful = await Server.start({ recovery: { window: "0s" } });
-    try {
-      const socket = await connected(forgetful, COMES_BACK);
-      assert.equal(socket._pid, undefined);
-    } finally {
-      closeAll();
-      await forgetful.stop();
-    }
-  });
 });

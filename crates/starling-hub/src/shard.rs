@@ -348,7 +348,7 @@ impl<T: Endpoint> Shard<T> {
                 Letter::Seek(sought) => {
                     self.deliver(now);
                     let (seek, entering, from) = *sought;
-                    self.answer_seek(&seek, entering, from, now);
+                    self.answer_seek(seek, entering, from, now);
                 }
                 Letter::Query(app, query, answer) => answer(self.answer_query(&app, &query)),
             }

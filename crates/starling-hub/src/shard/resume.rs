@@ -49,6 +49,8 @@ pub struct Seek {
     user: Option<UserId>,
     scope: Option<ChannelName>,
     resume: Resume,
+    /// Workers that were asked and do not have it. It is lost where it was last, which need not be where it began.
+    asked: usize,
 }
 
 /// A request to enter that waits for the session that it goes on with.
@@ -276,9 +278,10 @@ impl<T: Endpoint> Shard<T> {
             user: connection.identity.user.clone(),
             scope: entering.enter.scope.clone(),
             resume,
+            asked: 0,
         };
         match owner(&seek.resume.session).filter(|worker| *worker < self.hub.inboxes().len()) {
-            Some(worker) if worker == self.worker => {
+            Some(worker) if worker == self.worker && self.lost.contains_key(&seek.resume.session) => {
                 self.deliver(now);
                 let found = self.take_lost(&seek, now);
                 self.found(entering, found, now);
@@ -293,8 +296,14 @@ impl<T: Endpoint> Shard<T> {
     }
 
     /// Another worker looks for a session that this one may have.
-    pub(super) fn answer_seek(&mut self, seek: &Seek, entering: Entering, from: usize, now: Now) {
-        let found = self.take_lost(seek, now);
+    pub(super) fn answer_seek(&mut self, mut seek: Seek, entering: Entering, from: usize, now: Now) {
+        let workers = self.hub.inboxes().len();
+        seek.asked += 1;
+        if seek.asked < workers && !self.lost.contains_key(&seek.resume.session) {
+            let next = (self.worker + 1) % workers;
+            return self.hub.inboxes()[next].post(Letter::Seek(Box::new((seek, entering, from))));
+        }
+        let found = self.take_lost(&seek, now);
         let slot = entering.slot;
         let outcome = Outcome::Found(Box::new((entering, found)));
         let completion = Completion { slot, outcome, waiting: Waiting::Blocked };
