@@ -1,6 +1,6 @@
 //! What all workers share: rules and limits, the engine, the routes from the engine to the workers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, Waker};
 
@@ -63,6 +63,7 @@ pub struct Hub {
     router: Arc<Router>,
     counters: Counters,
     tally: Tally,
+    over: AtomicBool,
     ids: MessageIds,
     spawn: Box<dyn Fn(BoxFuture<()>) + Send + Sync>,
     /// Only filled where such a limit is configured.
@@ -104,6 +105,7 @@ impl Hub {
             router,
             counters: Counters::default(),
             tally: Tally::default(),
+            over: AtomicBool::new(false),
             ids: MessageIds::new(),
             spawn: options.spawn,
             users: Mutex::default(),
@@ -155,6 +157,16 @@ impl Hub {
     /// Who is told what happens, if anybody is.
     pub fn observer(&self) -> Option<&Arc<dyn Observer>> {
         self.router.observer.get()
+    }
+
+    /// The server has ended: whoever still holds the hub has nobody to speak to.
+    pub fn end(&self) {
+        self.over.store(true, Ordering::Release);
+    }
+
+    /// Whether the server has ended.
+    pub fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Has `f` answer what other nodes ask this one by [`Engine::relay`]. May be set once.

@@ -259,6 +259,7 @@ impl Server {
         if !joined.await.unwrap_or(false) {
             tracing::error!("a worker had panicked");
         }
+        self.shared.hub.end();
     }
 }
 

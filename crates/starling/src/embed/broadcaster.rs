@@ -30,7 +30,7 @@ impl Services {
 
     pub fn hub(&self) -> Result<Arc<Hub>, Refusal> {
         let gone = || Refusal::new(ErrorCode::EngineUnavailable, "the server has stopped");
-        self.hub.upgrade().ok_or_else(gone)
+        self.hub.upgrade().filter(|hub| !hub.is_over()).ok_or_else(gone)
     }
 }
 
