@@ -25,6 +25,8 @@ const send = async (message, { headers, query = "" } = {}) => {
   const answer = await fetch(`${server.origin}/send${query}`, { method: "POST", headers, body });
   return { status: answer.status, headers: answer.headers, body: await answer.json() };
 };
+/** Returns when every worker has handed out what was published before: its answer stands behind that in the same queue. */
+const settled = (channel) => server.api("GET", `/api/channels/${channel}`);
 const payloads = ({ messages }) => messages.map(({ payload }) => payload);
 
 const start = () => Server.start({
@@ -60,6 +62,7 @@ describe("long-polling", () => {
   test("what came between two polls is there at once; nothing is given twice", async () => {
     let { cursor } = await poll("channel=p3");
     for (const n of count(5)) await server.publish("p3", n);
+    await settled("p3");
     const second = await poll(`channel=p3&cursor=${cursor}`);
     assert.deepEqual(payloads(second), count(5));
     await server.publish("p3", 6);
@@ -79,6 +82,7 @@ describe("long-polling", () => {
   test("an answer that was lost is given again, from the log", async () => {
     const { cursor } = await poll("channel=p5");
     for (const n of count(3)) await server.publish("p5", n);
+    await settled("p5");
     const lost = await poll(`channel=p5&cursor=${cursor}`);
     assert.deepEqual(payloads(lost), count(3));
     const again = await poll(`channel=p5&cursor=${cursor}`);
@@ -141,6 +145,7 @@ describe("long-polling", () => {
     await server.publish("q1", "a");
     await server.publish("q2", "b");
     await server.publish("q1", "c");
+    await settled("q1");
     assert.deepEqual(payloads(await poll(`channel=q1&channel=q2&cursor=${cursor}`)), ["a", "b", "c"]);
   });
 
