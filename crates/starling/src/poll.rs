@@ -138,17 +138,10 @@ impl Session {
     fn find(shared: &Shared, cursor: &Cursor, claims: Option<&Claims>, live: &LiveOptions) -> Option<Self> {
         let (key, turn) = cursor.session()?;
         let Found::Here(mailbox, place) = Mailbox::find(shared, key) else { return None };
-        let polled = place.polled?;
-        let (app, user) = &place.owner;
-        let is_owner = match claims {
-            Some(claims) => {
-                app.as_str() == &*claims.app && user.as_ref().is_some_and(|it| it.as_str() == &*claims.user)
-            }
-            None => user.is_none() && live.auth.anonymous,
-        };
-        if !is_owner {
+        if !place.is_owned_by(claims, live.auth.anonymous) {
             return None;
         }
+        let polled = place.polled?;
         if polled.turn.load(Ordering::Acquire) != turn {
             // An answer was lost: what it held is in the log, if anywhere.
             mailbox.close(CloseReason::Lost);

@@ -100,12 +100,7 @@ async fn as_session(
     let Found::Here(mailbox, place) = Mailbox::find(shared, key) else {
         return Err(Refusal::new(ErrorCode::Forbidden, "there is no such session"));
     };
-    let (app, user) = &place.owner;
-    let is_owner = match claims {
-        Some(claims) => app.as_str() == &*claims.app && user.as_ref().is_some_and(|it| it.as_str() == &*claims.user),
-        None => user.is_none() && live.auth.anonymous,
-    };
-    if !is_owner {
+    if !place.is_owned_by(claims, live.auth.anonymous) {
         return Err(Refusal::new(ErrorCode::Forbidden, "there is no such session"));
     }
     ask(&mailbox, wish).await

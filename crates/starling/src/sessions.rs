@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use starling_core::{AppId, UserId};
 use starling_hub::Slot;
 
+use crate::auth::Claims;
 use crate::poll::Polled;
 
 const SHARDS: usize = 32;
@@ -28,6 +29,20 @@ pub(crate) struct Place {
     pub owner: (AppId, Option<UserId>),
     /// What a session of polls is known by between them.
     pub polled: Option<Arc<Polled>>,
+}
+
+impl Place {
+    /// Whether a request with these credentials may speak for the connection. Without credentials it may for one that
+    /// has none either, where there may be such.
+    pub fn is_owned_by(&self, claims: Option<&Claims>, anonymous: bool) -> bool {
+        let (app, user) = &self.owner;
+        match claims {
+            Some(claims) => {
+                app.as_str() == &*claims.app && user.as_ref().is_some_and(|user| user.as_str() == &*claims.user)
+            }
+            None => user.is_none() && anonymous,
+        }
+    }
 }
 
 impl Sessions {

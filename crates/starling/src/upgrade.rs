@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::auth::{AuthWhen, Authenticator, Claims, Offer, Proof, TokenCode};
+use crate::cors;
 use crate::gate::{Full, Permit};
 use crate::http::{Body, refusal_response, text_response};
 use crate::listener::{Exit, RawSocket, Stream};
@@ -282,8 +283,7 @@ pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<()
     if live.origins.check(text(headers, header::ORIGIN)).is_allowed() {
         return Ok(());
     }
-    let refusal = Refusal::new(ErrorCode::Forbidden, "this origin is not allowed");
-    Err(Box::new(refusal_response(&refusal)))
+    Err(Box::new(cors::refused()))
 }
 
 /// The user that the request itself vouches for, if it does.
