@@ -1,5 +1,6 @@
 //! The streams: made when they are first needed, found again after the broker lost or restarted them.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use async_nats::jetstream::stream::{
     Stream,
 };
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -236,14 +238,14 @@ impl Link {
 
     /// The latest message of a subject, as the stream's leader knows it.
     pub async fn latest(&self, place: &Place, subject: &str) -> Result<Option<Entry>, EngineError> {
-        self.found(place, place.stream.get_last_raw_message_by_subject(subject).await)
+        self.found(place, self.asking(|| place.stream.get_last_raw_message_by_subject(subject)).await)
     }
 
     /// The first message of a subject at or after a sequence. Any replica may answer; one that lags and finds nothing is
     /// not believed.
     pub async fn next(&self, place: &Place, subject: &str, seq: u64) -> Result<Option<Entry>, EngineError> {
         let seq = seq.max(1);
-        match place.stream.direct_get_next_for_subject(subject, Some(seq)).await {
+        match self.asking(|| place.stream.direct_get_next_for_subject(subject, Some(seq))).await {
             Ok(message) => return Ok(Some(message.into())),
             Err(error) if matches!(error.kind(), DirectGetErrorKind::NotFound) => {}
             Err(error) => {
@@ -251,8 +253,21 @@ impl Link {
                 return Err(unavailable(chain(&error)));
             }
         }
-        let asked = place.stream.raw_message_builder().sequence(seq).next_by_subject(subject);
-        self.found(place, asked.send().await)
+        let ask = || place.stream.raw_message_builder().sequence(seq).next_by_subject(subject).send();
+        self.found(place, self.asking(ask).await)
+    }
+
+    /// Asks up to four times while there is no answer, and takes the first: what a server was asked dies with it, and so
+    /// does the consumer that it was given to make. Only for reading.
+    async fn asking<A: Future>(&self, ask: impl Fn() -> A) -> A::Output {
+        let mut asked = FuturesUnordered::from_iter([ask()]);
+        for _ in 0..3 {
+            if let Ok(Some(answer)) = tokio::time::timeout(self.options.timeout / 4, asked.next()).await {
+                return answer;
+            }
+            asked.push(ask());
+        }
+        asked.next().await.expect("none was taken out")
     }
 
     fn found(
@@ -293,6 +308,16 @@ impl Link {
 
     /// Messages whose subjects match `filter`, from a sequence on, `limit` at most; and whether there are more.
     pub async fn read(
+        &self,
+        place: &Place,
+        filter: String,
+        from: u64,
+        limit: usize,
+    ) -> Result<(Vec<Entry>, bool), EngineError> {
+        self.asking(|| self.read_by_consumer(place, filter.clone(), from, limit)).await
+    }
+
+    async fn read_by_consumer(
         &self,
         place: &Place,
         filter: String,
