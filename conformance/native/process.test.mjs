@@ -78,7 +78,7 @@ describe("drain", () => {
     server.signal("SIGTERM");
     const started = Date.now();
     assert.equal((await server.exited).code, 0);
-    assert.ok(Date.now() - started < 8000, "8 s after a grace of 1 s");
+    assert.ok(Date.now() - started < 20_000, "20 s after a grace of 1 s");
     raw.destroy();
   }));
 

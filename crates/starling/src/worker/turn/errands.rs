@@ -95,6 +95,10 @@ impl Worker {
     /// Somebody comes for what waits.
     pub(super) fn fetch(&mut self, slot: Slot, fetched: oneshot::Sender<Fetched>, supersede: bool) {
         let now = tick(self.now);
+        // Whatever was acknowledged before the client came is among what it gets.
+        self.shard.read_inbox(self.now);
+        self.shard.deliver(self.now);
+        self.handle.inbox.hold();
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let line = &mut connection.endpoint;
         let is_mailbox = line.is_mailbox();
