@@ -1,48 +1,25 @@
 // Starts the example server `socketio-suite`, and speaks the protocols to it by hand.
 
-import { spawn, spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
-
 import WebSocket from "ws";
 
-import { binary, eventually, freePort } from "../harness/server.mjs";
+import { Example } from "../harness/example.mjs";
 
-const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const WITHIN = 15_000; // milliseconds
 
 export const PING_INTERVAL = 300;
 export const PING_TIMEOUT = 200;
 
-/** The example's binary: SOCKETIO_SUITE_BIN, or beside the server's own; built if it is not there. */
-function program() {
-  const beside = process.env.SOCKETIO_SUITE_BIN ?? join(dirname(binary()), "socketio-suite");
-  if (existsSync(beside)) return beside;
-  const built = spawnSync("cargo", ["build", "--quiet", "-p", "socketio-suite"], { cwd: REPOSITORY, stdio: "inherit" });
-  if (built.status !== 0) throw new Error("socketio-suite could not be built");
-  return join(process.env.CARGO_TARGET_DIR ?? join(REPOSITORY, "target"), "debug", "socketio-suite");
-}
-
-const running = new Set();
-process.once("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-
 export class Suite {
-  static async start() {
+  /** `which`: the handlers for the suites of the protocols, or (`client`) those for the tests of the client. */
+  static async start(which = "protocol") {
     const suite = new Suite();
-    const port = await freePort();
-    suite.child = spawn(program(), [`127.0.0.1:${port}`], { stdio: ["ignore", "ignore", "inherit"] });
-    running.add(suite.child);
-    suite.exited = new Promise((done) => suite.child.once("close", done));
-    suite.origin = `http://127.0.0.1:${port}`;
-    await eventually(() => fetch(`${suite.origin}/readyz`).then(() => true, () => false), "the example server");
+    suite.example = await Example.start("socketio-suite", { args: [which] });
+    suite.origin = suite.example.origin;
     return suite;
   }
 
-  async stop() {
-    this.child.kill("SIGKILL");
-    running.delete(this.child);
-    await this.exited;
+  stop() {
+    return this.example.stop();
   }
 
   /** A request: `at("/engine.io/", "transport=polling", { method, body })`. */
