@@ -1,5 +1,7 @@
 //! Requests for a session that another node has: carried there, answered there. No load balancer needs to be sticky.
 
+mod pulse;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use starling_core::{ErrorCode, NodeId, Refusal};
 
 use crate::http::{Body, refusal_response};
 use crate::shared::Shared;
+
+pub(crate) use pulse::Pulses;
 
 /// How long the other node may take: longer than the longest poll.
 const PATIENCE: Duration = Duration::from_secs(70);
@@ -39,7 +43,7 @@ const VERSION: u8 = 1;
 #[derive(Clone, Copy)]
 pub(crate) struct Relayed;
 
-/// Has another node answer a request.
+/// Has another node answer a request. If that node dies meanwhile, the answer is that there is no such session.
 pub(crate) async fn forward(
     shared: &Shared,
     head: &Parts,
@@ -58,8 +62,12 @@ pub(crate) async fn forward(
         client: Some(client),
         headers: listed(&head.headers),
     };
-    let answer = shared.hub.engine().relay(node, join(&request, &body), PATIENCE).wait().await;
-    match answer.ok().and_then(|answer| response(&answer)) {
+    let engine = shared.hub.engine();
+    let answer = tokio::select! {
+        answer = engine.relay(node, join(&request, &body), PATIENCE).wait() => answer.ok(),
+        () = shared.pulses.stopped(engine, node) => None,
+    };
+    match answer.and_then(|answer| response(&answer)) {
         Some(response) => response,
         None => gone(),
     }
@@ -67,6 +75,9 @@ pub(crate) async fn forward(
 
 /// Answers a request that another node sent on.
 pub(crate) async fn answer(shared: Arc<Shared>, message: Bytes) -> Bytes {
+    if message == pulse::QUESTION {
+        return Bytes::new();
+    }
     let response = match request(&message) {
         Some((request, client)) => Box::pin(crate::http::main(&shared, request, client)).await,
         None => refusal_response(&Refusal::new(ErrorCode::Internal, "the request was not understood")),

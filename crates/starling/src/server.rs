@@ -137,6 +137,7 @@ impl Server {
             draining: AtomicBool::new(false),
             pusher: pusher::State::default(),
             sessions: Default::default(),
+            pulses: Default::default(),
             recovery_window: options.recovery_window,
             workers: workers.iter().map(|worker| worker.handle.clone()).collect(),
             runtime,

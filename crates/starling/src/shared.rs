@@ -14,6 +14,7 @@ use crate::gate::Gate;
 use crate::hooks::{HttpHooks, Secrets, Webhooks};
 use crate::options::LiveOptions;
 use crate::pusher;
+use crate::relay::Pulses;
 use crate::sessions::Sessions;
 use crate::timed::Times;
 use crate::worker::WorkerHandle;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub gate: Gate,
     pub workers: Vec<WorkerHandle>,
     pub sessions: Sessions,
+    /// Nodes that owe answers to relayed requests.
+    pub pulses: Pulses,
     pub pusher: pusher::State,
     /// How long a session that lost its transport can be resumed.
     pub recovery_window: std::time::Duration,

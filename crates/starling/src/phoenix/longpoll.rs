@@ -39,6 +39,10 @@ const TOKEN_MARGIN: Duration = Duration::from_secs(60);
 const MAX_BODY: usize = 10 << 20;
 const MAX_MESSAGES: usize = 1000;
 
+/// What a poll of a session that is no more is told. Clients of 1.7 take 410 for the beginning of a session at any time, and
+/// would not join their channels again; after 500 they do, in a new session.
+const SESSION_GONE: u16 = 500;
+
 /// Where newer clients show their tokens, to keep them out of URLs.
 const SESSION_HEADER: &str = "x-phoenix-longpoll-token";
 const USER_HEADER: &str = "x-phoenix-authtoken";
@@ -139,16 +143,15 @@ where
         Some((name, Found::Here(mailbox, _))) => Ok(poll(shared, live, name, &mailbox).await.into_response()),
         Some((_, Found::Elsewhere(node))) => {
             let response = relay::forward(shared, head, Bytes::new(), &node, client).await;
-            match response.status() {
-                StatusCode::OK => Ok(response),
-                _ => open(shared, live, head, &tokens, client).await,
-            }
+            let is_answered = response.status() == StatusCode::OK;
+            Ok(if is_answered { response } else { Answer::status(SESSION_GONE).into_response() })
         }
-        Some((_, Found::Nowhere)) | None => open(shared, live, head, &tokens, client).await,
+        Some((_, Found::Nowhere)) => Ok(Answer::status(SESSION_GONE).into_response()),
+        None => open(shared, live, head, &tokens, client).await,
     }
 }
 
-/// Opens a session, which the client learns by 410: what it had before, if anything, is gone.
+/// Opens a session, which the client learns by 410.
 async fn open(
     shared: &Arc<Shared>,
     live: &LiveOptions,
@@ -195,11 +198,10 @@ async fn poll(shared: &Shared, live: &LiveOptions, name: &str, mailbox: &Mailbox
             match closing.reason {
                 _ if !messages.is_empty() => 200,
                 CloseReason::Forbidden => 403,
-                // Clients of 1.7 take 410 for the beginning of a session and do not join again; they do after 500.
-                _ => 500,
+                _ => SESSION_GONE,
             }
         }
-        Err(Gone) => 500,
+        Err(Gone) => SESSION_GONE,
     };
     Answer { status, token, messages }
 }
