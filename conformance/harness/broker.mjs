@@ -1,7 +1,7 @@
 // Real brokers on free ports, in folders of their own, stopped whatever happens.
 
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -32,9 +32,11 @@ export const isInstalled = (kind) => spawnSync("sh", ["-c", `command -v ${KINDS[
 
 /** One broker. Its data outlive a restart. */
 export class Broker {
-  static async start(kind) {
+  /** `more`: arguments of the program, after those that every test has. */
+  static async start(kind, more = []) {
     const broker = new Broker();
     broker.kind = KINDS[kind];
+    broker.more = more;
     broker.port = await freePort();
     broker.folder = mkdtempSync(join(tmpdir(), `starling-${kind}-`));
     broker.url = broker.kind.url(broker.port);
@@ -43,7 +45,7 @@ export class Broker {
   }
 
   async begin() {
-    this.child = spawn(this.kind.program, this.kind.args(this.port, this.folder), { stdio: "ignore" });
+    this.child = spawn(this.kind.program, [...this.kind.args(this.port, this.folder), ...this.more], { stdio: "ignore" });
     running.add(this.child);
     const { child } = this;
     this.exited = new Promise((done) => child.once("close", () => { running.delete(child); done(); }));
@@ -55,6 +57,12 @@ export class Broker {
 
   signal(name) {
     this.child.kill(name);
+  }
+
+  /** Removes its data. It must not be running. */
+  wipe() {
+    rmSync(this.folder, { recursive: true, force: true });
+    mkdirSync(this.folder);
   }
 
   /** Ends it without warning; the data stay. */

@@ -1,0 +1,3 @@
+import { suite } from "./faults.mjs";
+
+suite("redis");

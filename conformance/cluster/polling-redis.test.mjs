@@ -1,0 +1,3 @@
+import { suite } from "./polling.mjs";
+
+suite("redis");

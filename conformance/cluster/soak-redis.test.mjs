@@ -1,0 +1,3 @@
+import { short } from "./soak.mjs";
+
+short("redis");
