@@ -11,9 +11,6 @@ pub const PING: u8 = 0x9;
 /// Opcode of a pong frame.
 pub const PONG: u8 = 0xA;
 
-/// The masking key of every client frame. Any key does: there is no proxy to protect between two local processes.
-const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
-
 /// The head of one frame at the front of a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -55,17 +52,8 @@ impl Head {
 
 /// Appends a frame as a server sends it, unmasked.
 pub fn push_server_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    push_head(out, opcode, payload.len(), 0);
+    push_head(out, opcode, payload.len());
     out.extend_from_slice(payload);
-}
-
-/// Appends a frame as a client sends it, masked.
-pub fn push_client_frame(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
-    push_head(out, opcode, payload.len(), 0x80);
-    out.extend_from_slice(&MASK);
-    let start = out.len();
-    out.extend_from_slice(payload);
-    unmask(&mut out[start..], MASK);
 }
 
 /// Applies a masking key, which is its own inverse.
@@ -75,16 +63,16 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     }
 }
 
-fn push_head(out: &mut Vec<u8>, opcode: u8, payload: usize, mask_bit: u8) {
+fn push_head(out: &mut Vec<u8>, opcode: u8, payload: usize) {
     out.push(0x80 | opcode);
     match payload {
-        0..=125 => out.push(mask_bit | payload as u8),
+        0..=125 => out.push(payload as u8),
         126..=0xFFFF => {
-            out.push(mask_bit | 126);
+            out.push(126);
             out.extend_from_slice(&(payload as u16).to_be_bytes());
         }
         _ => {
-            out.push(mask_bit | 127);
+            out.push(127);
             out.extend_from_slice(&(payload as u64).to_be_bytes());
         }
     }
@@ -92,6 +80,8 @@ fn push_head(out: &mut Vec<u8>, opcode: u8, payload: usize, mask_bit: u8) {
 
 #[cfg(test)]
 mod tests {
+    use starling_proto::websocket::{Opcode, write_masked_frame};
+
     use super::*;
 
     #[test]
@@ -100,7 +90,7 @@ mod tests {
             let payload: Vec<u8> = (0..len).map(|i| i as u8).collect();
             let (mut server, mut client) = (Vec::new(), Vec::new());
             push_server_frame(&mut server, TEXT, &payload);
-            push_client_frame(&mut client, TEXT, &payload);
+            write_masked_frame(&mut client, Opcode::Text, &payload, [1, 2, 3, 4]);
 
             let head = Head::of_whole_frame(&server).unwrap();
             assert_eq!((head.opcode, head.mask, head.total()), (TEXT, None, server.len()));
@@ -115,7 +105,7 @@ mod tests {
     #[test]
     fn an_incomplete_frame_is_none() {
         let mut frame = Vec::new();
-        push_client_frame(&mut frame, TEXT, &[7; 300]);
+        write_masked_frame(&mut frame, Opcode::Text, &[7; 300], [1, 2, 3, 4]);
         for end in 0..frame.len() {
             assert_eq!(Head::of_whole_frame(&frame[..end]), None, "{end} bytes");
         }

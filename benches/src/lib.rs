@@ -1,24 +1,19 @@
-//! What the benchmark programs share: a frugal load generator, the bare send loop that servers are compared with,
-//! and the rounds that set one against the other.
+//! What the benchmark programs share: the bare send loop that servers are compared with, and the rounds that set one
+//! against the other. The clients are those of `starling-load`.
 //!
 //! Three programs are built on it, all driven by `benches/run` and described in `docs/performance.md`:
 //!
 //! - `limit`: the least that a server can do, see [`bare`];
-//! - `load`: the clients, see [`fleet`] and [`scenario`];
+//! - `load`: the clients, with the numbers and options of `docs/performance.md`;
 //! - `rounds`: starts the two others and the real server in turn, see [`rounds`].
 //!
 //! Nothing of the server is linked in: the two sides meet on the wire only.
 
 pub mod bare;
-pub mod fleet;
 pub mod frame;
-pub mod histogram;
+pub mod load;
 pub mod native;
-pub mod process;
-pub mod report;
 pub mod rounds;
-pub mod scenario;
-pub mod tally;
 pub mod tls;
 
 /// The exit code of a program that ended with `result`; an error is printed with its causes, without a backtrace.

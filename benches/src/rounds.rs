@@ -15,7 +15,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{report::Report, scenario::Scenario};
+use starling_load::report::Report;
+
+use crate::load::Load;
 use server::{Server, ServerKind};
 
 /// One row of the benchmark: a scenario, who takes part, and what Starling is to reach.
@@ -24,7 +26,7 @@ pub struct Row {
     /// Name in the table and on the command line.
     pub name: &'static str,
     /// What the clients do.
-    pub scenario: Scenario,
+    pub scenario: Load,
     /// Options for the clients beside the usual ones.
     pub options: &'static [&'static str],
     /// Whether it is spoken over TLS.
@@ -50,7 +52,7 @@ pub enum Goal {
 
 impl Row {
     /// Every server in turn, plain.
-    const fn new(name: &'static str, scenario: Scenario, servers: &'static [ServerKind], goal: Goal) -> Self {
+    const fn new(name: &'static str, scenario: Load, servers: &'static [ServerKind], goal: Goal) -> Self {
         Self { name, scenario, options: &[], tls: false, on_request: false, servers, goal }
     }
 
@@ -73,16 +75,16 @@ const ALONE: &[ServerKind] = &[ServerKind::Starling];
 
 /// All rows.
 pub const ROWS: &[Row] = &[
-    Row::new("fanout-rate", Scenario::FanoutRate, PAIR, Goal::Ratio(1.15)),
-    Row::new("fanout", Scenario::Fanout, THREE, Goal::Ratio(0.40)),
-    Row::new("fanout10k", Scenario::Fanout10k, THREE, Goal::Ratio(1.1)),
-    Row::new("rooms", Scenario::Rooms, THREE, Goal::Ratio(1.1)),
-    Row::new("echo", Scenario::Echo, PAIR, Goal::Ratio(1.3)),
-    Row::new("connect", Scenario::Connect, PAIR, Goal::Ratio(1.4)),
-    Row::new("idle", Scenario::Idle, ALONE, Goal::Bytes(2048.0)),
-    Row::new("idle-sse", Scenario::Idle, ALONE, Goal::Bytes(2048.0)).with(&["--transport", "sse"]).on_request(),
-    Row::new("idle-tls", Scenario::Idle, ALONE, Goal::Bytes(10240.0)).with(&["--connections", "5000"]).encrypted(),
-    Row::new("stall", Scenario::Stall, ALONE, Goal::Stall(1.2)),
+    Row::new("fanout-rate", Load::FanoutRate, PAIR, Goal::Ratio(1.15)),
+    Row::new("fanout", Load::Fanout, THREE, Goal::Ratio(0.40)),
+    Row::new("fanout10k", Load::Fanout10k, THREE, Goal::Ratio(1.1)),
+    Row::new("rooms", Load::Rooms, THREE, Goal::Ratio(1.1)),
+    Row::new("echo", Load::Echo, PAIR, Goal::Ratio(1.3)),
+    Row::new("connect", Load::Connect, PAIR, Goal::Ratio(1.4)),
+    Row::new("idle", Load::Idle, ALONE, Goal::Bytes(2048.0)),
+    Row::new("idle-sse", Load::Idle, ALONE, Goal::Bytes(2048.0)).with(&["--transport", "sse"]).on_request(),
+    Row::new("idle-tls", Load::Idle, ALONE, Goal::Bytes(10240.0)).with(&["--connections", "5000"]).encrypted(),
+    Row::new("stall", Load::Stall, ALONE, Goal::Stall(1.2)),
 ];
 
 /// How thoroughly to measure, and with which programs.

@@ -3,10 +3,8 @@
 use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Parser;
-use starling_bench::{
-    bare::{Bare, Flush},
-    process,
-};
+use starling_bench::bare::{Bare, Flush};
+use starling_load::process;
 
 /// Serves the few messages that the benchmarks need, with one bare send per member.
 #[derive(Debug, Parser)]

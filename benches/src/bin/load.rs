@@ -3,18 +3,23 @@
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use rustls::pki_types::ServerName;
 use starling_bench::{
-    fleet::Transport,
-    process,
-    scenario::{Plan, Scenario},
+    load::{Load, Transport},
     tls,
+};
+use starling_load::{
+    process,
+    scenario::Pace,
+    target::{Target, Tls, trust},
+    watch::Unwatched,
 };
 
 /// Loads a server that speaks the native protocol, checks what it delivers, and measures what that costs.
 #[derive(Debug, Parser)]
 struct Options {
     /// What to measure.
-    scenario: Scenario,
+    scenario: Load,
     /// Address of the server.
     #[arg(long, default_value = "127.0.0.1:8090")]
     server: SocketAddr,
@@ -30,10 +35,10 @@ struct Options {
     /// Never sleep: what waking the clients costs the server depends on how busy they are.
     #[arg(long)]
     spin: bool,
-    /// Seconds before measuring.
+    /// Seconds before measuring; `idle` has its own.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
-    /// Seconds of measuring.
+    /// Seconds of measuring; `idle` has its own.
     #[arg(long, default_value_t = 4.0)]
     window: f64,
     /// Bytes of a payload.
@@ -42,10 +47,10 @@ struct Options {
     /// Connections, instead of the scenario's own number.
     #[arg(long)]
     connections: Option<usize>,
-    /// Publishes on their way, instead of the scenario's own number.
+    /// Publishes on their way, instead of the scenario's own pace.
     #[arg(long)]
     in_flight: Option<usize>,
-    /// Publishes a second, instead of the scenario's own number.
+    /// Publishes a second, instead of the scenario's own pace.
     #[arg(long)]
     rate: Option<u32>,
     /// Seconds to watch the server's memory after idle connections have left.
@@ -62,24 +67,32 @@ fn main() -> ExitCode {
 
 fn run(options: Options) -> anyhow::Result<()> {
     process::raise_descriptor_limit()?;
-    let plan = Plan {
-        server: options.server,
-        server_pid: options.server_pid,
-        transport: options.transport,
-        tls: options.tls_certificate.as_deref().map(tls::trusting).transpose()?,
-        spins: options.spin,
-        warmup: Duration::from_secs_f64(options.warmup),
-        window: Duration::from_secs_f64(options.window),
-        payload: options.payload,
-        connections: options.connections,
-        in_flight: options.in_flight,
-        rate: options.rate,
-        watch: Duration::from_secs_f64(options.watch),
+    let mut target = Target::plain(options.server);
+    if let Some(certificate) = &options.tls_certificate {
+        target.tls = Some(Tls { config: trust(Some(certificate))?, name: ServerName::try_from(tls::NAME)? });
+    }
+    let mut plan = options.scenario.plan(target, options.transport);
+    plan.server_pid = options.server_pid;
+    plan.spins = options.spin;
+    plan.payload = options.payload;
+    // Memory comes to rest in its own time.
+    if options.scenario != Load::Idle {
+        plan.warmup = Duration::from_secs_f64(options.warmup);
+        plan.window = Duration::from_secs_f64(options.window);
+    }
+    plan.watch = Duration::from_secs_f64(options.watch);
+    plan.connections = options.connections.unwrap_or(plan.connections);
+    plan.pace = match (options.rate, options.in_flight) {
+        (Some(rate), _) => Pace::PerSecond(rate.into()),
+        (None, Some(most)) => Pace::InFlight(most),
+        (None, None) => plan.pace,
     };
-    let report = options.scenario.run(&plan)?;
+    let mut report = options.scenario.scenario().run(&plan, &mut Unwatched)?;
+    report.scenario = options.scenario.name();
     match options.json {
         true => println!("{}", serde_json::to_string(&report)?),
         false => println!("{report}"),
     }
+    anyhow::ensure!(report.failure.is_none(), report.failure.unwrap_or_default());
     Ok(())
 }

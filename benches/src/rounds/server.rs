@@ -30,8 +30,8 @@ burst = 1_000_000
 
 [[apps]]
 id = "1"
-key = "bench-key"
-secret = "bench-secret-that-is-long-enough-for-hs256"
+key = "{APP_KEY}"
+secret = "{APP_SECRET}"
 
 # `stall`: the member that does not read stays, and loses messages.
 [[channels]]
@@ -45,6 +45,11 @@ match = "*"
 subscribe = "anyone"
 publish = "anyone"
 "#;
+
+/// Key of the configured app.
+pub const APP_KEY: &str = "bench-key";
+/// Its secret.
+pub const APP_SECRET: &str = "bench-secret-that-is-long-enough-for-hs256";
 
 /// How long a server may take to listen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -144,7 +149,7 @@ impl Drop for Server {
 
 fn starling(settings: &Settings, folder: &Path, certificate: Option<&Path>) -> Result<Command> {
     let program = settings.starling.as_deref().context("no starling to measure")?;
-    let mut text = CONFIGURATION.to_owned();
+    let mut text = CONFIGURATION.replace("{APP_KEY}", APP_KEY).replace("{APP_SECRET}", APP_SECRET);
     if let Some(certificate) = certificate {
         let key = folder.join("key.pem");
         tls::write_certificate(certificate, &key)?;

@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
+use starling_load::report::Report;
+
 use super::{Goal, Outcome, server::ServerKind};
-use crate::report::Report;
 
 /// The tables of all outcomes, and the notes that belong to them.
 pub fn markdown(outcomes: &[Outcome]) -> String {

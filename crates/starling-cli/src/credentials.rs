@@ -58,8 +58,22 @@ pub struct CredentialArgs {
     app: Option<String>,
 }
 
+impl CredentialArgs {
+    /// Whether the command line names an app, and not only the environment or a file that happens to be there.
+    pub fn are_given(&self) -> bool {
+        self.key.is_some() || self.config.is_some()
+    }
+
+    /// Whether the command line says which app it is about.
+    pub fn names_an_app(&self) -> bool {
+        self.app.is_some()
+    }
+}
+
 /// Key and secret of an app.
 pub struct Credentials {
+    /// The app's id: that of the command line or the configuration, else 1, which is what `--dev` has.
+    pub id: String,
     /// The public half.
     pub key: String,
     /// The other half.
@@ -82,7 +96,9 @@ impl Credentials {
             (option, _) => option.clone(),
         };
         match (unless_named(&args.key, "STARLING_KEY"), unless_named(&args.secret, "STARLING_SECRET")) {
-            (Some(key), Some(secret)) => return Ok(Self::new(&key, &secret, "--key and --secret, or their variables")),
+            (Some(key), Some(secret)) => {
+                return Ok(Self::new(args.app.as_deref(), &key, &secret, "--key and --secret, or their variables"));
+            }
             (Some(_), None) => return Err(Failure::Usage("--key needs --secret beside it".into())),
             (None, Some(_)) => return Err(Failure::Usage("--secret needs --key beside it".into())),
             (None, None) => {}
@@ -90,17 +106,17 @@ impl Credentials {
         if args.config.is_some() || Source::find(None).is_some() {
             let AppChoice { app, .. } = AppChoice::from_config(args.config.as_deref(), args.app.as_deref(), "")?;
             let file = args.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
-            return Ok(Self::new(&app.key, app.secret.expose(), &file.display().to_string()));
+            return Ok(Self::new(Some(&app.id), &app.key, app.secret.expose(), &file.display().to_string()));
         }
         if is_loopback(url) {
-            return Ok(Self::new("dev-key", "dev-secret", "--dev"));
+            return Ok(Self::new(None, "dev-key", "dev-secret", "--dev"));
         }
         let message = format!("no credentials for {url}: give --key and --secret, or a configuration with --config");
         Err(Failure::Usage(message))
     }
 
-    fn new(key: &str, secret: &str, origin: &str) -> Self {
-        Self { key: key.into(), secret: secret.into(), origin: origin.into() }
+    fn new(id: Option<&str>, key: &str, secret: &str, origin: &str) -> Self {
+        Self { id: id.unwrap_or("1").into(), key: key.into(), secret: secret.into(), origin: origin.into() }
     }
 }
 

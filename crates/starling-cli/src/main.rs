@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod backend;
+mod bench;
 mod check;
 mod config;
 mod credentials;
@@ -41,6 +43,7 @@ enum Command {
     Token(token::TokenArgs),
     Publish(publish::PublishArgs),
     Subscribe(subscribe::SubscribeArgs),
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +65,6 @@ fn run(cli: Cli) -> Result<(), failure::Failure> {
         Command::Token(args) => token::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
+        Command::Bench(args) => bench::run(args),
     }
 }

@@ -1,23 +1,21 @@
 //! `starling publish`: publishes through the HTTP API.
 
 use std::io::{BufRead, Write};
-use std::time::Duration;
 
-use anyhow::{Context, anyhow};
-use reqwest::{Client, StatusCode, Url};
+use anyhow::Context;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use crate::credentials::{CredentialArgs, Credentials};
+use crate::backend::{Backend, base_url};
+use crate::credentials::CredentialArgs;
 use crate::failure::Failure;
 
 /// The most messages in one request: what `/api/batch` takes.
 const BATCH: usize = 1000;
 /// The most payload in one request of several messages, in bytes: well below the 10 MiB that `/api/batch` takes.
 const BATCH_BYTES: usize = 4 << 20;
-/// Time for one request.
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Publishes a message, or one for each line of standard input, and prints what became of each as a JSON line.
 #[derive(Debug, clap::Args)]
@@ -57,23 +55,9 @@ struct Published {
     results: Vec<Box<RawValue>>,
 }
 
-/// The body of a refusal.
-#[derive(Deserialize)]
-struct Refused {
-    error: Reason,
-}
-
-#[derive(Deserialize)]
-struct Reason {
-    code: String,
-    message: String,
-}
-
 /// What is published, and through whose HTTP API.
 struct Publisher {
-    client: Client,
-    url: Url,
-    credentials: Credentials,
+    backend: Backend,
     channel: String,
     event: Option<String>,
 }
@@ -100,14 +84,8 @@ pub fn run(args: PublishArgs) -> Result<(), Failure> {
 
 impl Publisher {
     fn new(args: PublishArgs) -> Result<Self, Failure> {
-        let credentials = Credentials::find(&args.credentials, &args.url)?;
-        let client = Client::builder()
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("starling/", env!("CARGO_PKG_VERSION")))
-            .build();
-        let client = client.context("cannot set up HTTP")?;
-        Ok(Self { client, url: args.url, credentials, channel: args.channel, event: args.event })
+        let backend = Backend::new(&args.credentials, args.url)?;
+        Ok(Self { backend, channel: args.channel, event: args.event })
     }
 
     /// Publishes each line of standard input, in order. What has been read already goes into one request, so that a
@@ -175,52 +153,13 @@ impl Publisher {
             }
         };
         let endpoint = if payloads.len() == 1 { "publish" } else { "batch" };
-        let request =
-            self.client.post(self.endpoint(endpoint)).basic_auth(&self.credentials.key, Some(&self.credentials.secret));
-        let request = request.header("content-type", "application/json").body(body?);
-        let answer = request.send().await.map_err(|error| self.unreachable(error))?;
-        let status = answer.status();
-        let body = answer.bytes().await.context("the server's answer broke off")?;
-        if !status.is_success() {
-            return Err(self.refused(status, &body));
-        }
-        let published: Published =
-            serde_json::from_slice(&body).with_context(|| format!("{} is not a Starling server", self.url))?;
+        let body = self.backend.post("publish to", endpoint, body?).await?;
+        let published: Published = self.backend.read(&body)?;
         let mut output = std::io::stdout().lock();
         for result in published.results {
             writeln!(output, "{}", result.get().replace(['\n', '\r'], " "))?;
         }
         Ok(output.flush()?)
-    }
-
-    fn endpoint(&self, name: &str) -> Url {
-        let mut url = self.url.clone();
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.pop_if_empty().extend(["api", name]);
-        }
-        url
-    }
-
-    fn unreachable(&self, error: reqwest::Error) -> anyhow::Error {
-        // The error's own text repeats the URL; its cause is what tells.
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(deeper) = cause.source() {
-            cause = deeper;
-        }
-        anyhow!("cannot publish to {}: {cause}", self.url)
-    }
-
-    fn refused(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
-        let reason = match serde_json::from_slice::<Refused>(body) {
-            Ok(Refused { error }) => format!("{}: {}", error.code, error.message),
-            Err(_) => format!("HTTP {status}"),
-        };
-        match status {
-            StatusCode::UNAUTHORIZED => {
-                anyhow!("{} refused the credentials from {} ({reason})", self.url, self.credentials.origin)
-            }
-            _ => anyhow!("{} refused it: {reason}", self.url),
-        }
     }
 }
 
@@ -240,27 +179,4 @@ fn read_lines() -> mpsc::Receiver<std::io::Result<String>> {
 /// A JSON value exactly as it is written.
 fn parse(text: &str) -> Result<Box<RawValue>, serde_json::Error> {
     serde_json::from_str(text)
-}
-
-/// The address of a server, also where it was given as that of its WebSocket.
-pub fn base_url(text: &str) -> Result<Url, String> {
-    const EXPECTED: &str = "expected a URL such as http://127.0.0.1:8080 or https://example.com";
-    let mut url = Url::parse(text).map_err(|_| EXPECTED.to_owned())?;
-    let scheme = match url.scheme() {
-        "http" | "ws" => "http",
-        "https" | "wss" => "https",
-        _ => return Err(EXPECTED.into()),
-    };
-    if !url.has_host() || url.set_scheme(scheme).is_err() {
-        return Err(EXPECTED.into());
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("credentials do not belong into the URL".into());
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/');
-    let path = path.strip_suffix("/ws").unwrap_or(path).to_owned();
-    url.set_path(&path);
-    Ok(url)
 }

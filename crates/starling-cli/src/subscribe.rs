@@ -12,8 +12,8 @@ use starling_client::{Client, Error, Item, Message, Payload, Position, Status, S
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use crate::backend::base_url;
 use crate::failure::Failure;
-use crate::publish::base_url;
 
 /// Items of all channels that wait to be printed.
 const QUEUE: usize = 256;

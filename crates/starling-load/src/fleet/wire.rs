@@ -1,14 +1,11 @@
 //! The socket of a connection, plain or under TLS.
 
-use std::{
-    io::{self, Read, Write},
-    sync::Arc,
-};
+use std::io::{self, Read, Write};
 
 use mio::net::TcpStream;
-use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
+use rustls::ClientConnection;
 
-use crate::tls;
+use crate::target::Tls;
 
 pub(super) enum Wire {
     Plain(TcpStream),
@@ -16,12 +13,11 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, tls: Option<&Arc<ClientConfig>>) -> io::Result<Self> {
-        let Some(config) = tls else {
+    pub(super) fn new(stream: TcpStream, tls: Option<&Tls>) -> io::Result<Self> {
+        let Some(tls) = tls else {
             return Ok(Self::Plain(stream));
         };
-        let name = ServerName::try_from(tls::NAME).map_err(io::Error::other)?;
-        let session = ClientConnection::new(config.clone(), name).map_err(io::Error::other)?;
+        let session = ClientConnection::new(tls.config.clone(), tls.name.clone()).map_err(io::Error::other)?;
         Ok(Self::Tls(Box::new((stream, session))))
     }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// What went wrong on the way to the members; all zero in a run that counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Faults {
     /// Messages that a member never received.
     pub lost: u64,

@@ -3,51 +3,49 @@
 use anyhow::{Context as _, Result};
 
 use super::{
-    Meter, Plan,
-    fanout::{Pace, drive, settle},
+    Meter, Plan, Stretch,
+    fanout::{drive, settle},
     publishes::Publishes,
 };
 use crate::{
     fleet::Fleet,
     histogram::Histogram,
     report::{Latency, Report},
+    watch::{Stage, Watch},
 };
 
-/// The channel; `benches/run` configures its delivery as `drop`, so that the member that stalls stays.
-const CHANNEL: &str = "stall";
 /// Windows with everyone reading, each followed by one with a stalled member.
 const ROUNDS: u32 = 7;
 
-/// 1000 members, 1000 publishes a second; the last member reads in every other window only. A window lasts half as long
-/// as in other scenarios.
+/// The last member of [`Plan::channel`] reads in every other window only. A window lasts half as long as in other
+/// scenarios.
 ///
 /// Each half has the quantiles of the round in the middle: one hiccup of the machine does not decide.
-pub(super) fn run(plan: &Plan) -> Result<Report> {
+pub(super) fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Report> {
     let mut fleet = plan.fleet()?;
-    let members = plan.connections.unwrap_or(1000);
-    let mut publishes = Publishes::open(&mut fleet, plan, vec![CHANNEL.to_owned()], members)?;
+    let mut publishes = Publishes::open(&mut fleet, plan, watch, vec![plan.channel.clone()])?;
     let stalled = publishes.last_member().context("no members")?;
     publishes.disregarded = Some(stalled);
-    let pace = Pace::PerSecond(plan.rate.unwrap_or(1000));
-    let mut report = Report::default();
+    let mut report = Report { operation: "deliveries".to_owned(), ..Report::default() };
     let (mut without, mut with) = (Vec::new(), Vec::new());
+    let warm = |length| Stretch::new(Stage::WarmingUp, length);
 
-    drive(&mut fleet, &mut publishes, pace, plan.warmup)?;
+    drive(&mut fleet, &mut publishes, watch, plan.pace, warm(plan.warmup))?;
     let before = publishes.deliveries;
     let meter = Meter::start(plan.server_pid)?;
     for _ in 0..ROUNDS {
-        without.push(window(&mut fleet, &mut publishes, pace, plan)?);
+        without.push(window(&mut fleet, &mut publishes, watch, plan)?);
         fleet.pause(stalled)?;
         // The buffers of the kernel fill up before the server notices.
-        drive(&mut fleet, &mut publishes, pace, plan.warmup / 2)?;
-        with.push(window(&mut fleet, &mut publishes, pace, plan)?);
+        drive(&mut fleet, &mut publishes, watch, plan.pace, warm(plan.warmup / 2))?;
+        with.push(window(&mut fleet, &mut publishes, watch, plan)?);
         if fleet.resume(stalled).is_ok() {
-            drive(&mut fleet, &mut publishes, pace, plan.warmup / 2)?;
+            drive(&mut fleet, &mut publishes, watch, plan.pace, warm(plan.warmup / 2))?;
         }
     }
     meter.stop(&mut report, publishes.deliveries - before)?;
 
-    settle(&mut fleet, &mut publishes)?;
+    settle(&mut fleet, &mut publishes, watch)?;
     publishes.conclude(&mut report);
     report.stall_ratio = Some(median_ratio(&without, &with));
     report.latency = Some(middle(without));
@@ -55,9 +53,9 @@ pub(super) fn run(plan: &Plan) -> Result<Report> {
     Ok(report)
 }
 
-fn window(fleet: &mut Fleet, publishes: &mut Publishes, pace: Pace, plan: &Plan) -> Result<Latency> {
+fn window(fleet: &mut Fleet, publishes: &mut Publishes<'_>, watch: &mut dyn Watch, plan: &Plan) -> Result<Latency> {
     publishes.latencies = Histogram::default();
-    drive(fleet, publishes, pace, plan.window / 2)?;
+    drive(fleet, publishes, watch, plan.pace, Stretch::new(Stage::Measuring, plan.window / 2))?;
     Ok(Latency::of(&publishes.latencies))
 }
 
