@@ -54,6 +54,8 @@ pub(super) struct Worker {
     hungry: Vec<Slot>,
     now: Now,
     swept: u64,
+    /// The tick at which this worker went on after it had stood still; 0: it never did.
+    resumed: u32,
     drain: Option<Drain>,
     stopping: bool,
     /// A connection whose transport another one is to have, once it is not being decoded any more.
@@ -124,6 +126,7 @@ impl Worker {
             hungry: Vec::new(),
             now,
             swept: now.micros,
+            resumed: 0,
             drain: None,
             stopping: false,
             taking_over: None,

@@ -11,8 +11,15 @@ use super::{State, Worker, tick, ticks};
 /// How long a close may take: to get what waits to a slow client, and to hear its own good-bye.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A worker has a turn at least every second. One that had none for so long, in microseconds, stood still.
+const STANDSTILL: u64 = 5_000_000;
+
 impl Worker {
     pub(super) fn timers(&mut self) {
+        if self.now.micros - self.swept >= STANDSTILL {
+            // Nobody was asked meanwhile, nor heard: it was not the clients who were silent.
+            self.resumed = tick(self.now);
+        }
         let mut due = Vec::new();
         self.wheel.due(tick(self.now), &mut due);
         for (slot, scheduled) in due {
@@ -38,7 +45,7 @@ impl Worker {
         let unix_ms = self.now.unix_ms;
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let line = &mut connection.endpoint;
-        let silence = now - line.heard;
+        let silence = now - line.heard.max(self.resumed);
         match line.state {
             State::Closing | State::Farewell if line.close_by != 0 && line.close_by <= now => {
                 return self.remove(slot, CloseReason::Lost);
@@ -98,9 +105,10 @@ impl Worker {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let is_closing = connection.closing().is_some();
         let line = &mut connection.endpoint;
-        let lost = line.heard.saturating_add(line.patience(interval + timeout));
+        let heard = line.heard.max(self.resumed);
+        let lost = heard.saturating_add(line.patience(interval + timeout));
         let mut next = match line.beat() {
-            Beat::Transport | Beat::Silence if !line.pinged => line.heard + interval,
+            Beat::Transport | Beat::Silence if !line.pinged => heard + interval,
             Beat::Transport | Beat::Silence | Beat::Client => lost,
             Beat::Regular => lost.min(line.beaten + interval),
             Beat::Every(period) => lost.min(line.beaten + ticks(period)),
