@@ -9,6 +9,7 @@
 //! surrogate pair, which JSON can escape and UTF-8 cannot say, becomes U+FFFD. A float of 32 bits is taken at its
 //! exact value.
 
+pub mod client;
 mod from_json;
 mod read;
 mod to_json;
