@@ -166,9 +166,10 @@ fn show(output: &mut impl Write, channel: &str, item: Item, left: &mut usize) ->
                 Err(error) => return Err(Failure::Failed(anyhow::Error::new(error).context("cannot write"))),
             }
         }
-        Item::Gap { missed } => {
+        Item::Gap { missed, announced: true } => {
             note(format_args!("{missed} messages of {channel:?} were left out, because this end was too slow"))
         }
+        Item::Gap { missed, .. } => note(format_args!("{missed} messages of {channel:?} did not come")),
         Item::Recovered(true) => {}
         Item::Recovered(false) => {
             note(format_args!("messages of {channel:?} may be missing here: they could not be recovered"))

@@ -23,6 +23,16 @@ impl Backoff {
         ceiling.mul_f64(f64::from(random) / f64::from(u32::MAX))
     }
 
+    /// As if so many attempts had failed, at least.
+    pub(crate) fn skip(&mut self, failures: u32) {
+        self.failures = self.failures.max(failures);
+    }
+
+    /// The longest that a delay can be.
+    pub(crate) fn cap(&self) -> Duration {
+        self.cap
+    }
+
     /// Starts over, after a connection that has proven to be stable.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
@@ -33,6 +43,11 @@ impl Backoff {
 pub(crate) fn random() -> u32 {
     // Without a source of random numbers all clients wait for the longest: slow, but nothing worse.
     getrandom::u32().unwrap_or(u32::MAX)
+}
+
+/// A random part of `within`.
+pub(crate) fn spread(within: Duration) -> Duration {
+    within.mul_f64(f64::from(random()) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -49,6 +64,9 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(backoff.delay(u32::MAX), ms(30_000));
         }
+        backoff.reset();
+        backoff.skip(2);
+        assert_eq!(backoff.delay(u32::MAX), ms(2000));
         backoff.reset();
         assert_eq!(backoff.delay(u32::MAX), ms(500));
         assert_eq!(backoff.delay(0), ms(0), "the jitter is full");

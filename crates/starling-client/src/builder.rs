@@ -6,12 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use starling_proto::native::Encoding;
 use tokio::sync::{mpsc, watch};
 
 use crate::backoff::Backoff;
-use crate::client::{Client, Status};
+use crate::client::{Client, Limits, Status};
 use crate::connector::Connector;
-use crate::driver::{Driver, connection};
+use crate::driver::{Driver, Link, Session, link};
 use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::tls;
@@ -53,7 +54,6 @@ pub(crate) struct Settings {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_timeout: Duration,
     pub(crate) stable_after: Duration,
-    pub(crate) queue: usize,
     pub(crate) max_pending: usize,
 }
 
@@ -65,6 +65,8 @@ pub struct Builder {
     max_message: usize,
     backoff_base: Duration,
     backoff_cap: Duration,
+    encoding: Encoding,
+    limits: Limits,
     settings: Settings,
 }
 
@@ -74,15 +76,20 @@ impl Builder {
             url,
             authorities: Vec::new(),
             max_message: 16 << 20,
-            backoff_base: Duration::from_millis(500),
+            backoff_base: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(30),
+            encoding: Encoding::Json,
+            limits: Limits {
+                request_timeout: Duration::from_secs(10),
+                publish_timeout: Duration::from_secs(60),
+                queue: 256,
+            },
             settings: Settings {
                 tokens: TokenSource::None,
                 connect_timeout: Duration::from_secs(10),
-                ping_interval: Duration::from_secs(25),
-                ping_timeout: Duration::from_secs(20),
+                ping_interval: Duration::from_secs(8),
+                ping_timeout: Duration::from_secs(5),
                 stable_after: Duration::from_secs(10),
-                queue: 256,
                 max_pending: 1000,
             },
         }
@@ -111,6 +118,13 @@ impl Builder {
         self
     }
 
+    /// Speaks MessagePack instead of JSON, on which bytes travel as they are. Numbers of JSON payloads that are no
+    /// integers of 64 bits then have the precision of a float of 64 bits. Default: JSON.
+    pub fn msgpack(mut self) -> Self {
+        self.encoding = Encoding::Msgpack;
+        self
+    }
+
     /// Also trusts the certificate authorities in this PEM file. Default: only those of the system.
     pub fn ca_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.authorities.push(path.into());
@@ -124,7 +138,7 @@ impl Builder {
     }
 
     /// Delays between attempts to connect: random, up to `base`, which doubles with each failure, up to `cap`.
-    /// Default 500 ms and 30 s. They start over once a connection has lasted as [`stable_after`](Self::stable_after) says.
+    /// Default 1 s and 30 s. They start over once a connection has lasted as [`stable_after`](Self::stable_after) says.
     pub fn backoff(mut self, base: Duration, cap: Duration) -> Self {
         (self.backoff_base, self.backoff_cap) = (base, cap);
         self
@@ -137,22 +151,37 @@ impl Builder {
     }
 
     /// Silence of the server after which it is sent a ping, and how long the answer may take before the connection
-    /// counts as lost. Default 25 s and 20 s.
+    /// counts as lost. Default 8 s and 5 s. A server does not read while one of its hooks decides about a message: keep
+    /// the timeout above that of the hooks.
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.settings.ping_interval, self.settings.ping_timeout) = (interval, timeout);
         self
     }
 
-    /// Items that wait in a subscription before reading from the socket stops. Default 256, at least 1.
-    pub fn queue(mut self, items: usize) -> Self {
-        self.settings.queue = items.max(1);
+    /// How long the answer to a request may take, time without a connection included: history, presence, and requests
+    /// of the application. Default 10 s. Later: [`Error::Timeout`].
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.request_timeout = timeout;
         self
     }
 
-    /// Publishes that may await their acknowledgement, also while there is no connection. Default 1000. Beyond:
+    /// The same for publishes. Default 60 s: below the two minutes in which a server recognises a repeated message id by
+    /// default, so that sending again never publishes twice.
+    pub fn publish_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.publish_timeout = timeout;
+        self
+    }
+
+    /// Items that wait in a subscription or an inbox before reading from the socket stops. Default 256, at least 1.
+    pub fn queue(mut self, items: usize) -> Self {
+        self.limits.queue = items.max(1);
+        self
+    }
+
+    /// Publishes and other requests that may await their answer, also while there is no connection. Default 1000. Beyond:
     /// [`Error::QueueFull`].
-    pub fn max_pending(mut self, publishes: usize) -> Self {
-        self.settings.max_pending = publishes;
+    pub fn max_pending(mut self, requests: usize) -> Self {
+        self.settings.max_pending = requests;
         self
     }
 
@@ -171,16 +200,40 @@ impl Builder {
     ///
     /// Why there is no connection.
     pub async fn connect(self) -> Result<Client, Error> {
+        let connector = self.connector()?;
+        let link = link::open(&connector, &self.settings).await?;
+        Ok(self.spawn(connector, Some(link)))
+    }
+
+    /// A client that connects in the background, and goes on trying. What is asked of it meanwhile waits.
+    ///
+    /// Needs a tokio runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    ///
+    /// When the URL or a certificate is not usable.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn start(self) -> Result<Client, Error> {
+        let connector = self.connector()?;
+        Ok(self.spawn(connector, None))
+    }
+
+    fn connector(&self) -> Result<Connector, Error> {
         let endpoint = Endpoint::parse(&self.url)?;
         let tls = if endpoint.secure { Some(tls::config(&self.authorities)?) } else { None };
-        let connector = Connector { endpoint, tls, max_message: self.max_message };
-        let link = connection::open(&connector, &self.settings).await?;
+        Ok(Connector { endpoint, tls, encoding: self.encoding, max_message: self.max_message })
+    }
+
+    fn spawn(self, connector: Connector, link: Option<Link>) -> Client {
         let (commands, received) = mpsc::channel(COMMANDS);
-        let (status, watched) = watch::channel(link.status());
-        let driver =
-            Driver::new(connector, self.settings, Backoff::new(self.backoff_base, self.backoff_cap), received, status);
-        tokio::spawn(driver.run(link));
-        Ok(Client::new(commands, watched))
+        let (status, watched) = watch::channel(link.as_ref().map_or(Status::Connecting, Link::status));
+        let session = Session::new(self.encoding, self.limits.queue, self.settings.max_pending, commands.downgrade());
+        let backoff = Backoff::new(self.backoff_base, self.backoff_cap);
+        tokio::spawn(Driver::new(connector, self.settings, backoff, session, received, status).run(link));
+        Client::new(commands, watched, self.limits)
     }
 }
 

@@ -1,29 +1,42 @@
 //! The client: a handle to the task that owns the connection.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
-use starling_core::{Payload, Position, RawJson};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Builder;
-use crate::driver::{Command, MemberId};
+use crate::ask::{Ask, History, HistoryOptions, Reply, Request};
+use crate::driver::Command;
 use crate::error::Error;
+use crate::inbox::Inbox;
+use crate::presence::Presence;
+use crate::publish::{Ack, Publish};
 use crate::subscription::{SubscribeOptions, Subscription};
+use crate::wire::Answer;
 
-/// A connection that heals. Cheap to clone; it ends when [`close`](Self::close) is called, when all handles and
-/// subscriptions are gone, or when connecting again would not help.
+/// A connection that heals. Cheap to clone; it ends when [`close`](Self::close) is called, when all handles, subscriptions and
+/// inboxes are gone, or when connecting again would not help.
 #[derive(Debug, Clone)]
 pub struct Client {
     commands: mpsc::Sender<Command>,
     status: watch::Receiver<Status>,
+    limits: Limits,
+}
+
+/// How long calls wait, and how much may wait for whoever takes it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) request_timeout: Duration,
+    pub(crate) publish_timeout: Duration,
+    pub(crate) queue: usize,
 }
 
 /// How the connection is.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Status {
+    /// One is being opened.
+    Connecting,
     /// There is one.
     Connected {
         /// Its id, which the HTTP API takes.
@@ -42,77 +55,14 @@ pub enum Status {
     Closed(Error),
 }
 
-/// A message to publish.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Publish {
-    pub(crate) channel: String,
-    pub(crate) event: Option<String>,
-    pub(crate) payload: Payload,
-    pub(crate) message_id: Option<String>,
-    pub(crate) key: Option<String>,
-    pub(crate) echo: bool,
-}
-
-impl Publish {
-    /// A message with this payload.
-    pub fn new(channel: impl Into<String>, payload: Payload) -> Self {
-        Self { channel: channel.into(), event: None, payload, message_id: None, key: None, echo: true }
-    }
-
-    /// A message with a JSON payload.
-    ///
-    /// # Errors
-    ///
-    /// When `payload` cannot be written as JSON.
-    pub fn json<T: Serialize + ?Sized>(channel: impl Into<String>, payload: &T) -> Result<Self, Error> {
-        let payload = RawJson::of(payload).map_err(|error| Error::Payload(Arc::new(error)))?;
-        Ok(Self::new(channel, Payload::Json(payload)))
-    }
-
-    /// Names what happened. Default `message`.
-    pub fn event(mut self, event: impl Into<String>) -> Self {
-        self.event = Some(event.into());
-        self
-    }
-
-    /// Names the message; within the server's recovery window, the same name is delivered once. Default: random.
-    pub fn message_id(mut self, id: impl Into<String>) -> Self {
-        self.message_id = Some(id.into());
-        self
-    }
-
-    /// What the message is the latest state of, for channels with the delivery `latest`. Default none.
-    pub fn key(mut self, key: impl Into<String>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// Whether this client gets the message too, if it is subscribed. Default true.
-    pub fn echo(mut self, echo: bool) -> Self {
-        self.echo = echo;
-        self
-    }
-}
-
-/// The server took a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Ack {
-    /// The message's name.
-    pub message_id: String,
-    /// Its place in the log, where the channel keeps history.
-    pub position: Option<Position>,
-}
-
 impl Client {
     /// A client of the server at `url`: `ws://`, `wss://`, `http://` or `https://`, with the path `/ws` where it has none.
     pub fn builder(url: impl Into<String>) -> Builder {
         Builder::new(url.into())
     }
 
-    pub(crate) fn new(commands: mpsc::Sender<Command>, status: watch::Receiver<Status>) -> Self {
-        Self { commands, status }
+    pub(crate) fn new(commands: mpsc::Sender<Command>, status: watch::Receiver<Status>, limits: Limits) -> Self {
+        Self { commands, status, limits }
     }
 
     /// Subscribes, and waits until the server has agreed; without a connection, until there is one again.
@@ -121,7 +71,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the server refuses, or the client has ended.
+    /// When the server refuses, this client is subscribed already, or the client has ended.
     pub async fn subscribe(
         &self,
         channel: impl Into<String>,
@@ -130,23 +80,84 @@ impl Client {
         let channel = channel.into();
         let (done, agreed) = oneshot::channel();
         self.send(Command::Subscribe { channel: channel.clone(), options, done }).await?;
-        let (id, items): (MemberId, _) = agreed.await.map_err(|_| self.end())??;
-        Ok(Subscription { channel, id, items, commands: self.commands.clone() })
+        let opened = agreed.await.map_err(|_| self.end())??;
+        Ok(Subscription::new(channel, opened, self.commands.clone()))
     }
 
     /// Publishes, and waits until the server has taken the message. Without a connection it waits for one; a message
     /// whose connection was lost before the acknowledgement is sent again under the same id, and delivered once.
     ///
-    /// Not cancel-safe: after dropping the future the message may still be published.
+    /// Dropping the future gives up a message that was not sent yet; one that was sent may be published all the same.
+    /// Calls that are polled in order publish in order.
     ///
     /// # Errors
     ///
-    /// When the server refuses it, too many await their acknowledgement, or the client has ended; in the last case the
-    /// message may have been published.
-    pub async fn publish(&self, publish: Publish) -> Result<Ack, Error> {
-        let (done, taken) = oneshot::channel();
-        self.send(Command::Publish { publish, done }).await?;
-        taken.await.map_err(|_| self.end())?
+    /// When the server refuses it, too much awaits an answer ([`Error::QueueFull`]), none came in time
+    /// ([`Error::Timeout`]), or the client has ended; in the last two cases the message may have been published.
+    pub async fn publish(&self, mut publish: Publish) -> Result<Ack, Error> {
+        let timeout = publish.timeout.unwrap_or(self.limits.publish_timeout);
+        let name = publish.message_id.get_or_insert_with(random_id).clone();
+        let answer = self.ask(Ask::Publish(publish), timeout).await?;
+        Ok(Ack { message_id: answer.message_id.unwrap_or(name), position: answer.position })
+    }
+
+    /// Asks the application behind the server, and waits for its reply. The request is sent once: a connection that is
+    /// lost before the reply is [`Error::Lost`], because the application may have acted on it.
+    ///
+    /// Dropping the future gives up a request that was not sent yet.
+    ///
+    /// # Errors
+    ///
+    /// When the application or the server refuses (`UNKNOWN_TYPE`: no application handles it), the connection is lost,
+    /// no reply came in time, or the client has ended.
+    pub async fn request(&self, request: Request) -> Result<Reply, Error> {
+        let timeout = request.timeout.unwrap_or(self.limits.request_timeout);
+        Ok(Reply { payload: self.ask(Ask::Event(request), timeout).await?.payload })
+    }
+
+    /// Messages that a channel remembers; no subscription is needed. Cancel-safe.
+    ///
+    /// # Errors
+    ///
+    /// When the server refuses (`NO_HISTORY`: the channel keeps none), no answer came in time, or the client has ended.
+    pub async fn history(&self, channel: impl Into<String>, options: HistoryOptions) -> Result<History, Error> {
+        let ask = Ask::History { channel: channel.into(), options };
+        let Answer { messages, position, .. } = self.ask(ask, self.limits.request_timeout).await?;
+        Ok(History { messages, position })
+    }
+
+    /// The presence of a channel: to enter it and to ask who is there.
+    pub fn presence(&self, channel: impl Into<String>) -> Presence {
+        Presence { client: self.clone(), channel: channel.into() }
+    }
+
+    /// What comes without a subscription, from now on: messages to this connection's user, and what the application
+    /// says to this connection alone. Of several inboxes each gets everything.
+    ///
+    /// At most [`Builder::queue`](crate::Builder::queue) arrivals wait in it; while it is full, nothing is read from the
+    /// socket.
+    ///
+    /// # Errors
+    ///
+    /// When the client has ended.
+    pub async fn inbox(&self) -> Result<Inbox, Error> {
+        let (sender, arrivals) = mpsc::channel(self.limits.queue);
+        self.send(Command::Inbox { arrivals: sender }).await?;
+        Ok(Inbox { arrivals, _commands: self.commands.clone() })
+    }
+
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.limits.request_timeout
+    }
+
+    /// Asks, and waits at most so long for the answer.
+    pub(crate) async fn ask(&self, ask: Ask, timeout: Duration) -> Result<Answer, Error> {
+        let (done, answered) = oneshot::channel();
+        let asked = async {
+            self.send(Command::Ask { ask, done }).await?;
+            answered.await.map_err(|_| self.end())?
+        };
+        tokio::time::timeout(timeout, asked).await.map_err(|_| Error::Timeout(timeout))?
     }
 
     /// Watches the connection. The receiver has the present status; fast changes may be skipped.
@@ -155,7 +166,7 @@ impl Client {
     }
 
     /// Sends what waits to be sent, closes the connection with 1000 and waits, at most 2 s, for the server to agree.
-    /// Publishes that are not acknowledged by then fail with [`Error::Closed`].
+    /// Requests that are not answered by then fail with [`Error::Closed`].
     ///
     /// Cancel-safe: once begun, it is done also when the future is dropped.
     pub async fn close(&self) {
@@ -176,4 +187,12 @@ impl Client {
             _ => Error::Closed,
         }
     }
+}
+
+/// A name that no other message has.
+fn random_id() -> String {
+    let mut bytes = [0u8; 16];
+    // Without random numbers no frame can be masked either, and nothing is sent at all.
+    let _ = getrandom::fill(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use starling_proto::native::Encoding;
 use starling_proto::websocket::handshake;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -15,8 +16,6 @@ use crate::endpoint::Endpoint;
 use crate::error::ConnectError;
 use crate::socket::Socket;
 
-/// The only subprotocol that this client speaks.
-const SUBPROTOCOL: &str = "starling.v1.json";
 /// The longest head of an answer, in bytes.
 const MAX_HEAD: usize = 16 << 10;
 /// The most headers in an answer.
@@ -34,6 +33,8 @@ pub(crate) struct Connector {
     pub(crate) endpoint: Endpoint,
     /// Needed where the endpoint is secure.
     pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// What is spoken: its subprotocol is the only one that is offered.
+    pub(crate) encoding: Encoding,
     /// Larger messages from the server end the connection, in bytes.
     pub(crate) max_message: usize,
 }
@@ -69,9 +70,10 @@ impl Connector {
         let Endpoint { authority, target, .. } = &self.endpoint;
         let mut request = format!(
             "GET {target} HTTP/1.1\r\nHost: {authority}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: {}\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\
+             Sec-WebSocket-Version: {}\r\nSec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {}\r\n\
              User-Agent: starling-client/{}\r\n",
             handshake::VERSION,
+            self.encoding.subprotocol(),
             env!("CARGO_PKG_VERSION"),
         );
         if let Some(token) = token {
@@ -95,7 +97,7 @@ impl Connector {
                     let body = read_refusal(stream, buffer.split_off(length)).await;
                     return Err(answer.refusal(&body));
                 }
-                answer.check(key)?;
+                answer.check(key, self.encoding)?;
                 return Ok(buffer.split_off(length));
             }
             if read == 0 {
@@ -148,7 +150,7 @@ impl Answer {
         Ok(Some((answer, length)))
     }
 
-    fn check(&self, key: &str) -> Result<(), ConnectError> {
+    fn check(&self, key: &str, encoding: Encoding) -> Result<(), ConnectError> {
         let refuse = |reason: &str| Err(ConnectError::Protocol(reason.into()));
         if !self.upgrade {
             return refuse("it switches to another protocol");
@@ -159,7 +161,7 @@ impl Answer {
         }
         match self.protocol.as_deref() {
             _ if self.extensions => refuse("it wants an extension that was not offered"),
-            Some(SUBPROTOCOL) => Ok(()),
+            Some(subprotocol) if subprotocol == encoding.subprotocol() => Ok(()),
             Some(other) => refuse(&format!("it speaks {other:?}")),
             None => refuse("it speaks no subprotocol"),
         }

@@ -1,31 +1,45 @@
 //! The task that owns the connection: connects, drives, waits, connects again.
 //!
-//! [`session`] knows what is subscribed and what awaits an answer, and touches no socket; [`connection`] drives one
-//! socket for it; this file decides what follows the end of a connection.
+//! [`session`] knows what is subscribed and what awaits an answer, and touches no socket ([`member`] and [`log`]: one
+//! subscription; [`requests`]: what awaits an answer; [`deliveries`]: what is on its way to subscribers); [`link`]
+//! opens a connection for it and [`connection`] drives it; this file decides what follows the end of a connection.
 
 use std::time::Duration;
 
-use starling_core::Refusal;
+use starling_core::{Payload, Refusal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::backoff::{Backoff, random};
+use crate::ask::Ask;
+use crate::backoff::{Backoff, random, spread};
 use crate::builder::Settings;
-use crate::client::{Ack, Publish, Status};
+use crate::client::Status;
 use crate::connector::Connector;
 use crate::error::{ConnectError, Error, Lost};
-use crate::subscription::{Item, SubscribeOptions};
+use crate::inbox::Arrival;
+use crate::subscription::SubscribeOptions;
+use crate::wire::Answer;
 
-pub(crate) mod connection;
+mod connection;
+mod deliveries;
+pub(crate) mod link;
+mod log;
+mod member;
+mod requests;
 mod session;
 
-pub(crate) use session::MemberId;
+pub(crate) use link::Link;
+pub(crate) use member::{MemberId, Opened};
+pub(crate) use session::Session;
 
-use connection::{Ended, Link};
-use session::Session;
+use connection::Ended;
 
-/// How often in a row fresh tokens may be refused before the client gives up.
-const TOKEN_ATTEMPTS: u32 = 3;
+/// How often in a row tokens may be refused before the client gives up: another one is asked for once.
+const TOKEN_ATTEMPTS: u32 = 2;
+/// Within how long clients of a server that restarted unannounced come back.
+const RESTART_SPREAD: Duration = Duration::from_secs(5);
+/// The delay after `4029 too many requests` is that of at least so many failed attempts.
+const PENALTY_ATTEMPTS: u32 = 4;
 /// The longest that a server's `Retry-After` or `reconnectIn` is followed.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -35,15 +49,25 @@ pub(crate) enum Command {
     Subscribe {
         channel: String,
         options: SubscribeOptions,
-        done: oneshot::Sender<Result<(MemberId, mpsc::Receiver<Item>), Error>>,
+        done: oneshot::Sender<Result<Opened, Error>>,
     },
     Unsubscribe {
         channel: String,
         id: MemberId,
+        done: Option<oneshot::Sender<Result<Answer, Error>>>,
     },
-    Publish {
-        publish: Publish,
-        done: oneshot::Sender<Result<Ack, Error>>,
+    Ask {
+        ask: Ask,
+        done: oneshot::Sender<Result<Answer, Error>>,
+    },
+    Inbox {
+        arrivals: mpsc::Sender<Arrival>,
+    },
+    /// The answer to a question that was asked on this connection.
+    Reply {
+        connection: u64,
+        ack: u64,
+        payload: Payload,
     },
     Close {
         done: oneshot::Sender<()>,
@@ -57,16 +81,18 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<Status>,
     session: Session,
-    /// Fresh tokens that were refused in a row.
+    /// Tokens that were refused in a row.
     refused_tokens: u32,
+    /// Whether there ever was a connection: then this is the right server, whatever may answer in its place.
+    was_connected: bool,
 }
 
 /// What follows the end of a connection, or an attempt that failed.
 enum Next {
     /// Another attempt, at this moment at the earliest.
     Connect { at: Instant, reason: Error },
-    /// Nothing.
-    Stop(Error),
+    /// Nothing, and whoever asked for that waits to hear of it.
+    Stop { reason: Error, done: Option<oneshot::Sender<()>> },
 }
 
 impl Driver {
@@ -74,66 +100,74 @@ impl Driver {
         connector: Connector,
         settings: Settings,
         backoff: Backoff,
+        session: Session,
         commands: mpsc::Receiver<Command>,
         status: watch::Sender<Status>,
     ) -> Self {
-        let session = Session::new(settings.queue, settings.max_pending);
-        Self { connector, settings, backoff, commands, status, session, refused_tokens: 0 }
+        Self { connector, settings, backoff, commands, status, session, refused_tokens: 0, was_connected: false }
     }
 
-    /// Drives connections until the client ends.
-    pub(crate) async fn run(mut self, link: Link) {
-        let mut next = self.drive(link).await;
+    /// Drives connections until the client ends, beginning with `link` if there is one.
+    pub(crate) async fn run(mut self, link: Option<Link>) {
+        let mut next = match link {
+            Some(link) => self.drive(link).await,
+            None => self.attempt(Instant::now()).await,
+        };
         loop {
             let (at, reason) = match next {
                 Next::Connect { at, reason } => (at, reason),
-                Next::Stop(reason) => return self.stop(reason),
+                Next::Stop { reason, done } => return self.stop(reason, done),
             };
             let retry_in = at.saturating_duration_since(Instant::now());
             tracing::debug!(%reason, ?retry_in, "not connected");
             self.status.send_replace(Status::Waiting { reason, retry_in });
-            let opened = async {
-                tokio::time::sleep_until(at).await;
-                connection::open(&self.connector, &self.settings).await
-            };
-            next = match attend(&mut self.commands, &mut self.session, opened).await {
-                Attended::Done(Ok(link)) => {
-                    self.status.send_replace(link.status());
-                    self.drive(link).await
-                }
-                Attended::Done(Err(error)) => self.after_failure(error),
-                Attended::Closed(done) => {
-                    self.stop(Error::Closed);
-                    if let Some(done) = done {
-                        let _ = done.send(());
-                    }
-                    return;
-                }
-            };
+            next = self.attempt(at).await;
+        }
+    }
+
+    /// Tries to connect at this moment, and drives the connection if there is one.
+    async fn attempt(&mut self, at: Instant) -> Next {
+        let opened = async {
+            tokio::time::sleep_until(at).await;
+            self.status.send_replace(Status::Connecting);
+            link::open(&self.connector, &self.settings).await
+        };
+        match attend(&mut self.commands, &mut self.session, opened).await {
+            Attended::Done(Ok(link)) => {
+                self.status.send_replace(link.status());
+                self.drive(link).await
+            }
+            Attended::Done(Err(error)) => self.after_failure(error),
+            Attended::Closed(done) => Next::Stop { reason: Error::Closed, done },
         }
     }
 
     async fn drive(&mut self, link: Link) -> Next {
         tracing::debug!("connected");
         let since = Instant::now();
+        self.refused_tokens = 0;
+        self.was_connected = true;
         let ended = connection::drive(link, &mut self.session, &mut self.commands, &self.settings).await;
         if since.elapsed() >= self.settings.stable_after {
             self.backoff.reset();
-            self.refused_tokens = 0;
         }
         let next = self.after_end(ended);
-        self.session.lost();
+        let (Next::Connect { reason, .. } | Next::Stop { reason, .. }) = &next;
+        self.session.lost(reason);
         next
     }
 
-    fn stop(&mut self, reason: Error) {
+    fn stop(mut self, reason: Error, done: Option<oneshot::Sender<()>>) {
         self.status.send_replace(Status::Closed(reason.clone()));
         self.session.end(&reason);
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
     }
 
     fn after_end(&mut self, ended: Ended) -> Next {
         let (lost, refusal) = match ended {
-            Ended::Closed => return Next::Stop(Error::Closed),
+            Ended::Closed(done) => return Next::Stop { reason: Error::Closed, done },
             Ended::Drained { at, lost } => {
                 return Next::Connect { at: at.min(Instant::now() + LONGEST_WAIT), reason: Error::Lost(lost) };
             }
@@ -156,7 +190,12 @@ impl Driver {
             // Token expired.
             Some(4002) => self.after_refused_token(reason),
             // Authentication required, forbidden: it would be so again.
-            Some(4001 | 4003) => Next::Stop(reason),
+            Some(4001 | 4003) => Next::stop(reason),
+            Some(1012) => Next::Connect { at: Instant::now() + spread(RESTART_SPREAD.min(self.backoff.cap())), reason },
+            Some(4029) => {
+                self.backoff.skip(PENALTY_ATTEMPTS);
+                self.retry(reason, Duration::ZERO)
+            }
             _ => self.retry(reason, Duration::ZERO),
         }
     }
@@ -164,13 +203,16 @@ impl Driver {
     fn after_failure(&mut self, error: Error) -> Next {
         match &error {
             Error::Connect(ConnectError::Status { status: 401, .. }) => self.after_refused_token(error),
+            Error::Connect(ConnectError::Status { status: 403, .. }) => Next::stop(error),
             Error::Connect(ConnectError::Status { status: 408 | 429 | 500.., retry_after, .. }) => {
                 let least = retry_after.unwrap_or_default().min(LONGEST_WAIT);
                 self.retry(error, least)
             }
-            Error::Connect(ConnectError::Status { .. } | ConnectError::Protocol(_)) => Next::Stop(error),
+            Error::Connect(ConnectError::Status { .. } | ConnectError::Protocol(_)) if !self.was_connected => {
+                Next::stop(error)
+            }
             Error::Refused(refusal) if is_about_token(refusal) => self.after_refused_token(error),
-            Error::Refused(refusal) if !session::is_transient(refusal) => Next::Stop(error),
+            Error::Refused(refusal) if !session::is_transient(refusal) => Next::stop(error),
             Error::Lost(Lost { code, .. }) => self.after_close(*code, error),
             _ => self.retry(error, Duration::ZERO),
         }
@@ -181,13 +223,19 @@ impl Driver {
         if self.settings.tokens.renews() && self.refused_tokens < TOKEN_ATTEMPTS {
             self.retry(reason, Duration::ZERO)
         } else {
-            Next::Stop(reason)
+            Next::stop(reason)
         }
     }
 
     fn retry(&mut self, reason: Error, least: Duration) -> Next {
         let at = Instant::now() + least + self.backoff.delay(random());
         Next::Connect { at, reason }
+    }
+}
+
+impl Next {
+    fn stop(reason: Error) -> Self {
+        Self::Stop { reason, done: None }
     }
 }
 

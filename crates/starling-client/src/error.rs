@@ -20,8 +20,8 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// A payload that cannot be written as JSON.
-    #[error("the payload is not JSON: {0}")]
+    /// A payload that cannot be written as JSON, or is not of the type that it was to be read as.
+    #[error("the payload does not fit: {0}")]
     Payload(Arc<serde_json::Error>),
     /// The certificates to trust could not be read.
     #[error("certificates of authorities: {0}")]
@@ -35,18 +35,30 @@ pub enum Error {
     /// The server refused the request.
     #[error("{0}")]
     Refused(Refusal),
-    /// The connection ended in a way that connecting again would not mend.
+    /// The connection ended in a way that connecting again would not mend, or before a request that is sent only once was
+    /// answered.
     #[error("{0}")]
     Lost(Lost),
     /// This client is subscribed to the channel already.
     #[error("already subscribed to {0:?}")]
     AlreadySubscribed(String),
-    /// As many publishes as [`Builder::max_pending`](crate::Builder::max_pending) allows await their acknowledgement.
-    #[error("too many publishes await their acknowledgement")]
+    /// As many publishes and other requests as [`Builder::max_pending`](crate::Builder::max_pending) allows await their
+    /// answer.
+    #[error("too many requests await their answer")]
     QueueFull,
+    /// No answer came in time. A publish may have happened all the same; published again under the same message id, it
+    /// happens once.
+    #[error("no answer within {0:?}")]
+    Timeout(Duration),
     /// The client was closed by [`Client::close`](crate::Client::close).
     #[error("the client is closed")]
     Closed,
+}
+
+impl Error {
+    pub(crate) fn payload(error: serde_json::Error) -> Self {
+        Self::Payload(Arc::new(error))
+    }
 }
 
 /// Why a connection could not be opened.

@@ -16,8 +16,7 @@ const READ: usize = 16 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
     Text(String),
-    /// A binary message, which this subprotocol does not have.
-    Binary,
+    Binary(Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>, String),
@@ -84,7 +83,7 @@ impl Reader {
         let mut sink = |event: Event<'_>| {
             frames.push_back(match event {
                 Event::Text(text) => Frame::Text(text.into()),
-                Event::Binary(_) => Frame::Binary,
+                Event::Binary(bytes) => Frame::Binary(bytes.into()),
                 Event::Ping(payload) => Frame::Ping(payload.into()),
                 Event::Pong(_) => Frame::Pong,
                 Event::Close(code, reason) => Frame::Close(code.map(|CloseCode(code)| code), reason.into()),

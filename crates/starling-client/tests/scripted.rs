@@ -1,195 +1,19 @@
 //! The client against a server that follows a script: what it sends, what it makes of what comes, and what it does
 //! when the connection ends.
 
+#[path = "support/script.rs"]
+mod script;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
-use starling_client::{
-    Builder, Client, ConnectError, Error, Item, Message, Position, Publish, Status, SubscribeOptions, Subscription,
+use script::{
+    PATIENCE, Server, lost_code, message, next, next_message, next_offset, position, publish, subscribed, until_closed,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
-use tokio_tungstenite::WebSocketStream;
+use serde_json::json;
+use starling_client::{ConnectError, Error, Item, Position, Publish, Status, SubscribeOptions};
+use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-
-/// Longer than anything here takes, so that a broken test ends.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Server {
-    listener: TcpListener,
-}
-
-/// One accepted connection.
-struct Peer {
-    socket: WebSocketStream<TcpStream>,
-    authorization: Option<String>,
-}
-
-impl Server {
-    async fn start() -> Self {
-        Self { listener: TcpListener::bind("127.0.0.1:0").await.unwrap() }
-    }
-
-    fn builder(&self) -> Builder {
-        let url = format!("ws://{}", self.listener.local_addr().unwrap());
-        Client::builder(url).backoff(Duration::from_millis(1), Duration::from_millis(1))
-    }
-
-    /// Accepts a connection, up to the upgrade.
-    async fn upgrade(&self) -> Peer {
-        let (stream, _) = tokio::time::timeout(PATIENCE, self.listener.accept()).await.expect("a connection").unwrap();
-        let mut authorization = None;
-        #[expect(clippy::result_large_err, reason = "tungstenite's own signature")]
-        let callback = |request: &Request, mut response: Response| {
-            assert_eq!(request.uri().path(), "/ws");
-            assert_eq!(request.headers()["sec-websocket-protocol"], "starling.v1.json");
-            authorization = request.headers().get("authorization").map(|value| value.to_str().unwrap().to_owned());
-            response.headers_mut().insert("sec-websocket-protocol", "starling.v1.json".parse().unwrap());
-            Ok(response)
-        };
-        let socket = tokio_tungstenite::accept_hdr_async(stream, callback).await.unwrap();
-        Peer { socket, authorization }
-    }
-
-    /// Accepts a connection and takes whatever it authenticates with.
-    async fn accept(&self) -> Peer {
-        let mut peer = self.upgrade().await;
-        assert_eq!(peer.receive().await["type"], "auth");
-        peer.send(json!({"type": "auth_ack", "userId": "ada", "connectionId": "c1"})).await;
-        peer
-    }
-
-    /// A client that is connected, and its connection.
-    async fn connected(&self) -> (Client, Peer) {
-        self.connected_with(|builder| builder).await
-    }
-
-    async fn connected_with(&self, set: impl FnOnce(Builder) -> Builder) -> (Client, Peer) {
-        let (client, peer) = tokio::join!(set(self.builder()).connect(), self.accept());
-        (client.unwrap(), peer)
-    }
-
-    /// Answers the next connection with plain HTTP.
-    async fn answer(&self, response: &str) {
-        let (mut stream, _) = self.listener.accept().await.unwrap();
-        let mut request = vec![0; 4096];
-        let _ = stream.read(&mut request).await.unwrap();
-        stream.write_all(response.as_bytes()).await.unwrap();
-    }
-}
-
-impl Peer {
-    /// The next text message; pings and pongs are skipped.
-    async fn receive(&mut self) -> Value {
-        loop {
-            match self.frame().await {
-                Some(Frame::Text(text)) => return serde_json::from_str(&text).unwrap(),
-                Some(Frame::Ping(_) | Frame::Pong(_)) => {}
-                other => panic!("expected a message, got {other:?}"),
-            }
-        }
-    }
-
-    async fn frame(&mut self) -> Option<Frame> {
-        let frame = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame in time");
-        frame.and_then(Result::ok)
-    }
-
-    async fn send(&mut self, value: Value) {
-        self.raw(Frame::text(value.to_string())).await;
-    }
-
-    async fn raw(&mut self, frame: Frame) {
-        self.socket.send(frame).await.unwrap();
-    }
-
-    /// Expects a request, all fields but the `id`, which is returned.
-    async fn expect(&mut self, mut expected: Value) -> Value {
-        let request = self.receive().await;
-        expected["id"] = request["id"].clone();
-        assert_eq!(request, expected);
-        request["id"].clone()
-    }
-
-    /// Expects a subscription and agrees with these fields.
-    async fn agree(&mut self, expected: Value, mut ack: Value) {
-        let id = self.expect(expected.clone()).await;
-        ack["type"] = "ack".into();
-        ack["id"] = id;
-        ack["channel"] = expected["channel"].clone();
-        self.send(ack).await;
-    }
-
-    async fn message(&mut self, offset: u64) {
-        self.send(message(offset)).await;
-    }
-
-    async fn close(mut self, code: u16) {
-        let frame = CloseFrame { code: code.into(), reason: "scripted".into() };
-        self.socket.close(Some(frame)).await.unwrap();
-        while self.frame().await.is_some() {}
-    }
-}
-
-fn message(offset: u64) -> Value {
-    json!({"type": "message", "channel": "room", "event": "said", "payload": {"n": offset}, "id": format!("m{offset}"),
-        "ts": 5, "userId": "bob", "offset": offset, "epoch": "e"})
-}
-
-fn position(offset: u64) -> Position {
-    Position { epoch: "e".into(), offset }
-}
-
-async fn next(subscription: &mut Subscription) -> Option<Item> {
-    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("an item in time")
-}
-
-async fn next_message(subscription: &mut Subscription) -> Message {
-    match next(subscription).await {
-        Some(Item::Message(message)) => message,
-        other => panic!("expected a message, got {other:?}"),
-    }
-}
-
-async fn next_offset(subscription: &mut Subscription) -> u64 {
-    next_message(subscription).await.position.unwrap().offset
-}
-
-/// Subscribes to `room`, whose log stands at `offset`.
-async fn subscribed(client: &Client, peer: &mut Peer, offset: u64) -> Subscription {
-    let request = json!({"type": "subscribe", "channel": "room"});
-    let agree = peer.agree(request, json!({"epoch": "e", "offset": offset}));
-    let (subscription, ()) = tokio::join!(client.subscribe("room", SubscribeOptions::default()), agree);
-    subscription.unwrap()
-}
-
-/// Starts a publish, which waits for its acknowledgement.
-fn publish(client: &Client, payload: &str) -> JoinHandle<Result<starling_client::Ack, Error>> {
-    let (client, publish) = (client.clone(), Publish::json("room", payload).unwrap());
-    tokio::spawn(async move { client.publish(publish).await })
-}
-
-async fn until_closed(client: &Client) -> Error {
-    let mut status = client.status();
-    let closed = status.wait_for(|status| matches!(status, Status::Closed(_)));
-    let status = tokio::time::timeout(PATIENCE, closed).await.expect("an end").unwrap();
-    match &*status {
-        Status::Closed(reason) => reason.clone(),
-        _ => unreachable!("waited for"),
-    }
-}
-
-fn lost_code(error: &Error) -> Option<u16> {
-    match error {
-        Error::Lost(lost) => lost.code,
-        other => panic!("expected the end of a connection, got {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn the_token_is_shown_on_the_upgrade_and_as_first_message() {
@@ -225,7 +49,7 @@ async fn messages_of_a_subscription_come_in_order_and_once() {
     );
     assert_eq!(first.position, Some(position(5)));
     assert_eq!((next_offset(&mut room).await, next_offset(&mut room).await), (6, 7));
-    assert_eq!(next(&mut room).await, Some(Item::Gap { missed: 2 }));
+    assert_eq!(next(&mut room).await, Some(Item::Gap { missed: 2, announced: true }));
     assert_eq!(next_offset(&mut room).await, 10);
 }
 
@@ -363,10 +187,11 @@ async fn a_dropped_subscription_is_unsubscribed_and_its_late_messages_are_not_th
     let server = Server::start().await;
     let (client, mut peer) = server.connected().await;
     drop(subscribed(&client, &mut peer, 4).await);
-    peer.expect(json!({"type": "unsubscribe", "channel": "room"})).await;
+    let left = peer.expect(json!({"type": "unsubscribe", "channel": "room"})).await;
     let script = async {
-        let id = peer.expect(json!({"type": "subscribe", "channel": "room"})).await;
         peer.message(5).await;
+        peer.send(json!({"type": "ack", "id": left, "channel": "room"})).await;
+        let id = peer.expect(json!({"type": "subscribe", "channel": "room"})).await;
         peer.send(json!({"type": "ack", "id": id, "channel": "room", "epoch": "e", "offset": 5})).await;
         peer.message(6).await;
     };
@@ -387,8 +212,11 @@ async fn a_publish_is_acknowledged_or_refused() {
             json!({"type": "publish", "id": id, "channel": "room", "payload": "one", "messageId": name})
         );
         peer.send(json!({"type": "ack", "id": id, "messageId": name, "epoch": "e", "offset": 7})).await;
+        // What came too fast is sent again a little later.
         let request = peer.receive().await;
         peer.send(json!({"type": "error", "id": request["id"], "code": "RATE_LIMITED", "message": "slower"})).await;
+        assert_eq!(peer.receive().await, request);
+        peer.send(json!({"type": "error", "id": request["id"], "code": "FORBIDDEN", "message": "no"})).await;
         let request = peer.receive().await;
         assert_eq!(
             (&request["event"], &request["messageId"], &request["echo"]),
@@ -400,7 +228,7 @@ async fn a_publish_is_acknowledged_or_refused() {
         let ack = publish(&client, "one").await.unwrap().unwrap();
         assert_eq!(ack.position, Some(position(7)));
         assert!(
-            matches!(publish(&client, "two").await.unwrap(), Err(Error::Refused(refusal)) if refusal.code == "RATE_LIMITED")
+            matches!(publish(&client, "two").await.unwrap(), Err(Error::Refused(refusal)) if refusal.code == "FORBIDDEN")
         );
         let third = Publish::json("room", &3).unwrap().event("e").message_id("mine").echo(false);
         let ack = client.publish(third).await.unwrap();

@@ -1,125 +1,46 @@
-//! One connection: opens and authenticates it, and drives it until it ends.
+//! One connection, from when it is open until it ends.
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use starling_core::Refusal;
+use starling_proto::native::Encoding;
 use starling_proto::websocket::{CloseCode, Opcode};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::Command;
+use super::link::{Link, opcode, renewal, text};
 use super::session::{Session, Signal};
+use crate::backoff::spread;
 use crate::builder::Settings;
-use crate::client::Status;
-use crate::connector::Connector;
-use crate::error::{ConnectError, Error, Lost};
+use crate::error::{Error, Lost};
 use crate::socket::{Frame, ReadError, Socket, Writer};
-use crate::wire::{Incoming, Outgoing};
+use crate::wire::Fields;
 
 /// Bytes that may wait to be written before no further request is taken.
 const WRITE_AHEAD: usize = 64 << 10;
 /// How long the server has to answer our close frame, and to acknowledge what was published before it.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long before a token expires a new one is asked for.
-const RENEW_BEFORE: Duration = Duration::from_secs(30);
-
-/// An open, authenticated connection.
-pub(crate) struct Link {
-    socket: Socket,
-    /// Frames that came along with the answer to `auth`.
-    frames: VecDeque<Frame>,
-    connection_id: String,
-    user_id: Option<String>,
-    renew_at: Option<Instant>,
-}
+/// How long to wait after the token function failed, plus a random part of as much.
+const RENEW_AGAIN: Duration = Duration::from_secs(2);
 
 /// How a connection ended.
 pub(crate) enum Ended {
-    /// Because the client was closed.
-    Closed,
+    /// Because the client was closed; who asked for it waits to hear of it.
+    Closed(Option<oneshot::Sender<()>>),
     /// After the server asked for it, which said when to come back.
     Drained { at: Instant, lost: Lost },
     /// Otherwise; with the last error that answered no request.
     Lost { lost: Lost, refusal: Option<Refusal> },
 }
 
-impl Link {
-    pub(crate) fn status(&self) -> Status {
-        Status::Connected { connection_id: self.connection_id.clone(), user_id: self.user_id.clone() }
-    }
-}
-
-/// Opens a connection and waits until the server has said who we are.
-///
-/// # Errors
-///
-/// Why there is none.
-pub(crate) async fn open(connector: &Connector, settings: &Settings) -> Result<Link, Error> {
-    let deadline = Instant::now() + settings.connect_timeout;
-    let late = |_| {
-        let address = connector.endpoint.address();
-        Error::Connect(ConnectError::Timeout { address, after: settings.connect_timeout })
-    };
-    let token = timeout_at(deadline, settings.tokens.token()).await.map_err(late)??;
-    let socket = timeout_at(deadline, connector.open(token.as_deref())).await.map_err(late)??;
-    timeout_at(deadline, authenticate(socket, token.as_deref())).await.map_err(late)?
-}
-
-/// Sends the token again as the first message: a server that takes tokens only from there ignores the header, and
-/// every other takes it for a renewal. Without a token the answer still tells the connection's id.
-async fn authenticate(mut socket: Socket, token: Option<&str>) -> Result<Link, Error> {
-    let broken = |reason: String| Error::Lost(Lost::broken(reason));
-    let auth = Outgoing::Auth { token }.to_json();
-    socket.writer.push(Opcode::Text, auth.as_bytes()).map_err(|error| broken(error.to_string()))?;
-    socket.writer.flush().await.map_err(|error| broken(error.to_string()))?;
-    let mut frames = VecDeque::new();
-    let mut refusal = None;
-    loop {
-        while let Some(frame) = frames.pop_front() {
-            let text = match frame {
-                Frame::Text(text) => text,
-                Frame::Close(code, reason) => {
-                    let lost = Error::Lost(Lost { code, reason });
-                    return Err(refusal.map_or(lost, Error::Refused));
-                }
-                Frame::Ping(payload) => {
-                    socket.writer.push(Opcode::Pong, &payload).map_err(|error| broken(error.to_string()))?;
-                    continue;
-                }
-                Frame::Pong => continue,
-                Frame::Binary => return Err(Error::Connect(ConnectError::Protocol("binary message".into()))),
-            };
-            match Incoming::parse(&text).map_err(ConnectError::Protocol)? {
-                Incoming::AuthAck { connection_id, user_id, expires_at } => {
-                    let renew_at = expires_at.map(renewal);
-                    return Ok(Link { socket, frames, connection_id, user_id, renew_at });
-                }
-                Incoming::Error(_, error) => refusal = Some(error),
-                _ => {}
-            }
-        }
-        socket
-            .reader
-            .read(&mut frames)
-            .await
-            .map_err(|error| refusal.clone().map_or_else(|| Error::Lost(error.lost()), Error::Refused))?;
-    }
-}
-
-/// When to renew a token that expires at `expires_at` (Unix milliseconds): a bit before, by this machine's clock.
-fn renewal(expires_at: u64) -> Instant {
-    let expires = UNIX_EPOCH + Duration::from_millis(expires_at);
-    let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
-    // Not at once, also where the same token is given again and again until it expires.
-    Instant::now() + left.saturating_sub(RENEW_BEFORE.min(left / 5)).max(Duration::from_secs(1))
-}
-
 /// What one connection adds to the session while it is driven.
 struct Running<'s> {
     settings: &'s Settings,
+    encoding: Encoding,
     writer: Writer,
     frames: VecDeque<Frame>,
     last_received: Instant,
@@ -163,6 +84,7 @@ pub(crate) async fn drive(
     let Socket { mut reader, writer } = link.socket;
     let mut running = Running {
         settings,
+        encoding: link.encoding,
         writer,
         frames: link.frames,
         last_received: Instant::now(),
@@ -203,8 +125,7 @@ pub(crate) async fn drive(
                     return running.ended(Lost::broken(error));
                 }
             }
-            // An error means that the subscription was dropped, which `hand_over` finds out.
-            _ = async { full.as_ref().expect("guarded").reserve().await.is_ok() }, if full.is_some() => {}
+            () = async { full.as_ref().expect("guarded").room().await }, if full.is_some() => {}
             command = commands.recv(), if is_open && has_room => match command {
                 Some(Command::Close { done }) => running.begin_close(Some(done)),
                 Some(command) => session.command(command),
@@ -214,7 +135,10 @@ pub(crate) async fn drive(
                 renewal = None;
                 match token {
                     Ok(token) => running.authenticate(token.as_deref()),
-                    Err(error) => tracing::warn!(%error, "token not renewed; the connection ends when the present one expires"),
+                    Err(error) => {
+                        tracing::warn!(%error, "token not renewed; the connection ends when the present one expires");
+                        running.renew_at = Some(Instant::now() + RENEW_AGAIN + spread(RENEW_AGAIN));
+                    }
                 }
             }
             () = sleep_until(deadline) => {
@@ -240,15 +164,15 @@ impl Running<'_> {
             return Err(self.ended(Lost::broken("the server announced a restart")));
         }
         while self.writer.len() < WRITE_AHEAD {
-            let Some(text) = session.next_outgoing(now) else { break };
-            self.push(Opcode::Text, text.as_bytes())?;
+            let Some(message) = session.next_outgoing(now) else { break };
+            self.push(opcode(self.encoding), &message)?;
         }
         self.advance_close(session, now)
     }
 
     fn receive(&mut self, frame: Frame, session: &mut Session, now: Instant) -> Result<(), Ended> {
-        let text = match frame {
-            Frame::Text(text) => text,
+        let frame = match frame {
+            Frame::Text(_) | Frame::Binary(_) => frame,
             Frame::Ping(payload) => return self.push(Opcode::Pong, &payload),
             Frame::Pong => return Ok(()),
             Frame::Close(code, reason) => {
@@ -256,9 +180,8 @@ impl Running<'_> {
                 let _ = self.writer.push_close(CloseCode::NORMAL);
                 return Err(self.ended(Lost { code: code.or(Some(CloseCode::NO_STATUS.0)), reason }));
             }
-            Frame::Binary => return Err(self.ended(Lost::broken("binary message from the server"))),
         };
-        match session.receive(&text, now) {
+        match text(frame, self.encoding).and_then(|text| session.receive(&text, now)) {
             Ok(Signal::None) => {}
             Ok(Signal::Authenticated(expires_at)) => {
                 self.renew_at = expires_at.filter(|_| self.settings.tokens.renews()).map(renewal);
@@ -304,7 +227,8 @@ impl Running<'_> {
 
     fn authenticate(&mut self, token: Option<&str>) {
         // If it fails, so will whatever is written next.
-        let _ = self.push(Opcode::Text, Outgoing::Auth { token }.to_json().as_bytes());
+        let auth = Fields { token, ..Fields::new("auth") }.write(self.encoding);
+        let _ = self.push(opcode(self.encoding), &auth);
     }
 
     fn begin_close(&mut self, done: Option<oneshot::Sender<()>>) {
@@ -316,10 +240,8 @@ impl Running<'_> {
             Closing::No => Ok(()),
             Closing::Settling { until, done } if session.is_settled() || *until <= now => {
                 self.closing = Closing::Sent { until: now + CLOSE_TIMEOUT, done: done.take() };
-                if self.writer.push_close(CloseCode::NORMAL).is_err() {
-                    return Err(Ended::Closed);
-                }
-                Ok(())
+                let pushed = self.writer.push_close(CloseCode::NORMAL);
+                pushed.map_err(|error| self.ended(Lost::broken(error)))
             }
             Closing::Sent { until, .. } if *until <= now => {
                 Err(self.ended(Lost::broken("the server did not answer the close frame")))
@@ -353,26 +275,12 @@ impl Running<'_> {
 
     fn ended(&mut self, lost: Lost) -> Ended {
         match std::mem::replace(&mut self.closing, Closing::No) {
-            Closing::Settling { done, .. } | Closing::Sent { done, .. } => {
-                if let Some(done) = done {
-                    let _ = done.send(());
-                }
-                return Ended::Closed;
-            }
+            Closing::Settling { done, .. } | Closing::Sent { done, .. } => return Ended::Closed(done),
             Closing::No => {}
         }
         match self.drain {
             Some(at) => Ended::Drained { at, lost },
             None => Ended::Lost { lost, refusal: self.refusal.take() },
-        }
-    }
-}
-
-impl ReadError {
-    fn lost(&self) -> Lost {
-        match self {
-            Self::Io(error) => Lost::broken(error),
-            Self::Peer(violation) => Lost::broken(format!("the server violated the WebSocket protocol: {violation}")),
         }
     }
 }
