@@ -217,6 +217,36 @@ test("a phone shows all of it without scrolling sideways", async () => {
   await phone.screenshot({ path: join(SCREENSHOTS, "demo-phone.png"), fullPage: true });
 });
 
+test("side by side: every client of the page hears the same messages, whoever said them", async () => {
+  const ada = await tab("side", "Ada");
+  await ada.click("#sides-toggle");
+  const columns = await ada.locator(".side").all();
+  assert.deepEqual(
+    await ada.locator(".side header b").allTextContents(),
+    ["@starling/client", "socket.io-client", "phoenix.js", "pusher-js", "EventSource"],
+  );
+  for (const column of columns) await column.locator('xpath=self::*[@data-state="on"]').waitFor();
+  await say(ada, "Hello from the page");
+  await server.publish("side", { name: "backend", text: "Hello from HTTP" }, { event: "chat" });
+  const said = ["Hello from the page", "Hello from HTTP"];
+  // One after the other, so that there is one order.
+  for (const speaker of await ada.locator(".side:has(button)").all()) {
+    const title = await speaker.locator("header b").textContent();
+    await speaker.locator("button").click();
+    await hears(ada, `Hello from ${title}`);
+    said.push(`Hello from ${title}`);
+  }
+  assert.equal(said.length, 5);
+  for (const column of columns) {
+    await column.locator(".heard li", { hasText: said.at(-1) }).waitFor();
+    const heard = await column.locator(".heard li").allTextContents();
+    assert.deepEqual(heard.map((text) => text.slice(text.indexOf("Hello"))), said, await column.getAttribute("data-side"));
+  }
+  await ada.screenshot({ path: join(SCREENSHOTS, "demo-sides.png"), fullPage: true });
+  await ada.click("#sides-toggle");
+  assert.equal(await ada.locator(".side").count(), 0);
+});
+
 test("a restart of the server is announced, and survived", async () => {
   const ada = await tab("restart", "Ada");
   await say(ada, "before the restart");

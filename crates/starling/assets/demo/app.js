@@ -1,272 +1,144 @@
-// The live demo of `starling serve --dev`: a complete client of Starling's native protocol in one file,
-// without dependencies. Top down: what is offered, the line to the server, the channel, the page.
+// The live demo of `starling serve --dev`, on this repository's own client. Top down: what is offered, the line to the
+// server, the channel, the page. `clients.js` holds the client, and those of other protocols that were present when it
+// was made (sdk/demo/build.mjs).
+
+import * as clients from "./clients.js";
 
 /** The ways in that this server offers, in the order of the tabs. Every name has a snippet in `SNIPPETS`. */
 const WAYS_IN = [
   "curl",
+  "sdk",
   "websocket",
   "cli",
   "python",
   "sse",
   "poll",
-  // "socketio",
-  // "phoenix",
-  // "pusher",
+  "socketio",
+  "phoenix",
+  "pusher",
   // "ably",
 ];
 
 const CREDENTIALS = { app: "1", key: "dev-key", secret: "dev-secret" };
-const SUBPROTOCOL = "starling.v1.json";
 const REWIND = 50; // messages of history asked for on joining
 const AWAY = 5000; // milliseconds that "Drop the connection" stays away
-const RETRY = { first: 500, most: 10_000 }; // milliseconds between attempts to reconnect
-const KEPT = { frames: 200, messages: 500 };
-
-const CLOSE_MEANING = {
-  1001: "the server is going away",
-  1006: "the connection was lost",
-  1009: "a message was too large",
-  1011: "internal error",
-  1012: "the server is restarting",
-  4001: "authentication is required",
-  4002: "the token has expired",
-  4003: "access was refused",
-  4008: "this client was too slow",
-  4029: "too many refused messages",
-};
-const NO_RETURN = new Set([4001, 4002, 4003]);
+const KEPT = { frames: 200, messages: 500, heard: 50 };
 
 const $ = (id) => document.getElementById(id);
 
 // ---------------------------------------------------------------------------------------------------------
-// The line: one WebSocket at a time, reconnecting. It knows frames and requests, and nothing of channels.
+// The line: the client, with what it sends and receives shown, and a network that can be cut.
 
-class Line {
-  #socket = null;
-  #wanted = false;
-  #attempt = 0;
-  #timer = null;
-  #requests = new Map();
-  #nextId = 1;
-  #reconnectIn = null;
-  state = "off";
+/** No connection can be opened before this moment (Unix milliseconds): the page plays a lost network. */
+let awayUntil = 0;
+let socket = null;
 
-  constructor(url, on) {
-    this.url = url;
-    this.on = on;
+class Socket extends WebSocket {
+  constructor(url, protocols) {
+    if (Date.now() < awayUntil) throw new Error("the network is away");
+    super(url, protocols);
+    socket = this;
+    this.addEventListener("close", ({ code, reason }) => addFrame("note-frame", "•", `closed ${code}`, reason));
   }
+}
 
-  connect() {
-    clearTimeout(this.#timer);
-    if (this.#socket) return;
-    this.#wanted = true;
-    this.#become("connecting");
-    const socket = new WebSocket(this.url, SUBPROTOCOL);
-    this.#socket = socket;
-    // A socket that was let go may still report; what it says no longer matters.
-    const current = (act) => (event) => this.#socket === socket && act(event);
-    socket.onopen = current(() => {
-      this.#attempt = 0;
-      this.#reconnectIn = null;
-      this.#become("on");
-      this.on.open();
-    });
-    socket.onmessage = current((event) => this.#receive(event.data));
-    socket.onclose = current((event) => this.#closed(event));
-  }
+/** JSON as it is on the wire; a message keeps its text, because JSON.parse rounds numbers beyond 2^53. */
+const recorder = {
+  subprotocol: clients.json.subprotocol,
+  encode(message) {
+    const text = clients.json.encode(message);
+    showFrame("out", text, message);
+    return text;
+  },
+  decode(text) {
+    const message = clients.json.decode(text);
+    showFrame("in", text, message);
+    return message.type === "message" ? { ...message, text } : message;
+  },
+};
 
-  /** Closes for good: the user asked. */
-  disconnect() {
-    this.#wanted = false;
-    clearTimeout(this.#timer);
-    this.#letGo()?.close(1000);
-    this.#become("off");
-  }
+const client = new clients.Client(new URL(".", location.href), {
+  codec: recorder,
+  transports: [clients.websocket()],
+  backoff: { cap: 10_000 },
+  environment: { WebSocket: Socket },
+});
 
-  /** Lets go of the socket without a word to the application, as a lost network would, and returns later. */
-  drop(awayFor) {
-    this.#letGo()?.close(4000, "dropped by the demo");
-    this.on.note("dropped", `away for ${awayFor / 1000} s`);
-    this.#retryIn(awayFor);
-  }
-
-  /** The server announced a restart: when its close comes, return after this many milliseconds. */
-  expectRestart(reconnectIn) {
-    this.#reconnectIn = reconnectIn;
-  }
-
-  send(message) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return false;
-    const text = JSON.stringify(message);
-    this.#socket.send(text);
-    this.on.frame("out", text, message);
-    return true;
-  }
-
-  /** Sends with an id; resolves with the `ack`, rejects with the `error`, or with `{code: "LOST"}`. */
-  request(message) {
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      if (!this.send({ ...message, id })) return reject({ code: "LOST", message: "not connected" });
-      this.#requests.set(id, { resolve, reject });
-    });
-  }
-
-  #receive(text) {
-    let message;
-    try {
-      message = JSON.parse(text);
-    } catch {
-      return this.on.note("not JSON", String(text).slice(0, 200));
-    }
-    this.on.frame("in", text, message);
-    const request = this.#requests.get(message.id);
-    if (request && (message.type === "ack" || message.type === "error")) {
-      this.#requests.delete(message.id);
-      // Settled in this turn, so that an `ack` is seen before the messages that follow it.
-      if (message.type === "ack") request.resolve(message);
-      else request.reject(message);
-    }
-    // Handlers of the answer run as microtasks; what is received meanwhile waits for them in order.
-    queueMicrotask(() => this.on.message(message, text, request !== undefined));
-  }
-
-  #closed(event) {
-    this.#letGo();
-    const meaning = event.reason || CLOSE_MEANING[event.code] || "closed";
-    this.on.note(`closed ${event.code}`, meaning);
-    if (!this.#wanted) return this.#become("off");
-    if (NO_RETURN.has(event.code)) {
-      this.#wanted = false;
-      return this.#become("refused", meaning);
-    }
-    const backoff = Math.min(RETRY.most, RETRY.first * 2 ** this.#attempt++);
-    this.#retryIn(this.#reconnectIn ?? backoff * (0.5 + Math.random() / 2));
-  }
-
-  #letGo() {
-    const socket = this.#socket;
-    this.#socket = null;
-    for (const { reject } of this.#requests.values()) reject({ code: "LOST", message: "the connection was lost" });
-    this.#requests.clear();
-    return socket;
-  }
-
-  #retryIn(delay) {
-    this.#become("waiting", Date.now() + delay);
-    this.#timer = setTimeout(() => this.connect(), delay);
-  }
-
-  #become(state, detail) {
-    this.state = state;
-    this.on.state(state, detail);
-  }
+/** Closes the socket as a lost network would, and keeps the client from coming back for a while. */
+function dropConnection() {
+  awayUntil = Date.now() + AWAY;
+  addFrame("note-frame", "•", "dropped", `away for ${AWAY / 1000} s`);
+  socket?.close(4000, "dropped by the demo");
 }
 
 // ---------------------------------------------------------------------------------------------------------
-// The channel: joining, the position for recovery, presence, publishing with a second try after a loss.
+// The channel: one at a time, and what the page is told of it.
 
-class Channel {
-  name = "";
-  joined = false;
-  epoch = null;
-  offset = 0;
-  recoveredUpTo = 0;
-  members = new Map();
-  outgoing = new Map(); // messageId -> the publish that is not acknowledged yet
-
-  constructor(line, on) {
-    this.line = line;
-    this.on = on;
-  }
+const channel = {
+  name: "",
+  me: "",
+  recoveredUpTo: 0,
+  room: null,
+  listeners: [],
 
   enter(name, me) {
-    Object.assign(this, { name, me, joined: false, epoch: null, offset: 0, recoveredUpTo: 0 });
-    this.members.clear();
-    this.outgoing.clear();
-  }
+    this.listeners.forEach((off) => off());
+    Object.assign(this, { name, me, recoveredUpTo: 0, room: client.channel(name) });
+    const { room } = this;
+    this.listeners = [
+      room.onMessage(showMessage),
+      room.presence.onChange(showMembers),
+      room.watch("subscribed", ({ position, recovered }) => this.subscribed(position, recovered)),
+      room.watch("gap", ({ missed, announced }) =>
+        notice(announced ? `${missed} messages were left out: this client was too slow` : `${missed} messages did not come`, "warn")),
+      room.watch("unsubscribed", (error) => notice(`The server ended the subscription: ${describe(error)}`, "warn")),
+    ];
+  },
 
-  async subscribe() {
-    const { name, epoch, offset } = this;
-    const message = { type: "subscribe", channel: name, presence: true, data: { name: this.me } };
-    if (epoch === null) message.rewind = REWIND;
-    else message.recover = { epoch, offset };
-    try {
-      const ack = await this.line.request(message);
-      if (name !== this.name) return;
-      this.joined = true;
-      if (epoch !== null && ack.recovered === true) {
-        this.recoveredUpTo = ack.offset;
-        this.on.recovered(ack.offset - offset);
-      } else {
-        if (epoch !== null) this.on.notRecovered();
-        this.epoch = ack.epoch ?? null;
-        this.offset = epoch === null ? 0 : (ack.offset ?? 0);
-        this.on.joined(ack);
-      }
-      for (const publish of this.outgoing.values()) this.#send(publish);
-    } catch (error) {
-      if (error.code !== "LOST" && name === this.name) this.on.refused(error);
+  subscribe() {
+    const { room, me } = this;
+    room.subscribe({ rewind: REWIND, presence: true, data: { name: me } }).then(
+      ({ position }) => position?.offset === 0 && room === this.room && notice(`No messages in ${room.name} yet`),
+      (error) => error.code !== "CLOSED" && room === this.room && notice(describe(error), "warn"),
+    );
+  },
+
+  /** The server agreed; after a lost connection it also said whether all that was missed follows. */
+  subscribed(position, recovered) {
+    if (recovered === true) {
+      const missed = position.offset - this.room.position.offset;
+      this.recoveredUpTo = position.offset;
+      notice(missed === 0 ? "reconnected, nothing was missed" : `recovered ${missed} message${missed === 1 ? "" : "s"}`, "good");
+    } else if (recovered === false) {
+      notice("Reconnected, but the channel's history was lost or restarted: messages may be missing here", "warn");
     }
-  }
+    showMembers();
+    showPosition();
+  },
 
   leave() {
-    if (this.joined) this.line.request({ type: "unsubscribe", channel: this.name }).catch(() => {});
-    this.joined = false;
-  }
+    this.room?.unsubscribe().catch(() => {});
+  },
 
   rename(me) {
     this.me = me;
-    if (!this.joined) return;
-    const update = { type: "presence", channel: this.name, action: "update", data: { name: me } };
-    this.line.request(update).catch((error) => error.code !== "LOST" && this.on.refused(error));
-  }
+    this.room.presence.update({ name: me }).catch((error) => notice(describe(error), "warn"));
+  },
 
-  publish(text) {
+  async publish(text) {
     const messageId = randomId();
-    const publish = { type: "publish", channel: this.name, event: "chat", payload: { name: this.me, text }, messageId };
-    this.outgoing.set(messageId, publish);
-    this.#send(publish);
-    return publish;
-  }
-
-  async #send(publish) {
+    const payload = { name: this.me, text };
     const started = performance.now();
+    showOwn({ messageId, payload });
     try {
-      const ack = await this.line.request(publish);
-      this.outgoing.delete(publish.messageId);
-      this.on.acknowledged(publish.messageId, ack, performance.now() - started);
+      acknowledged(messageId, await this.room.publish("chat", payload, { messageId }), performance.now() - started);
     } catch (error) {
-      // Lost before its answer: it goes again after the reconnect, under the same messageId, and counts once.
-      if (error.code === "LOST") return;
-      this.outgoing.delete(publish.messageId);
-      this.on.failed(publish.messageId, error);
+      failed(messageId, error);
     }
-  }
+  },
+};
 
-  /** Takes a message of this channel; false if it was seen before. */
-  take(message) {
-    if (message.offset === undefined) return true;
-    if (message.epoch !== undefined && message.epoch !== this.epoch) {
-      this.epoch = message.epoch;
-      this.offset = 0;
-    }
-    if (message.offset <= this.offset) return false;
-    this.offset = message.offset;
-    return true;
-  }
-
-  setMembers(members) {
-    this.members = new Map(members.map((member) => [member.connectionId, member]));
-    this.on.members();
-  }
-
-  changeMembers({ joins = [], leaves = [] }) {
-    for (const member of leaves) this.members.delete(member.connectionId);
-    for (const member of joins) this.members.set(member.connectionId, member);
-    this.on.members();
-  }
-}
+const describe = ({ code, message }) => (message ? `${message} (${code})` : code);
 
 function randomId() {
   // Not crypto.randomUUID: browsers only have it on https and localhost.
@@ -363,7 +235,6 @@ function keepingEnd(list, add) {
 
 const messages = $("messages");
 const shown = new Map(); // message id -> its element
-let connectionId = null;
 
 function addToConversation(item) {
   keepingEnd(messages, () => {
@@ -387,16 +258,16 @@ function bubble(sender, body, own) {
   return item;
 }
 
-function showMessage(message, text) {
-  if (message.channel !== channel.name || !channel.take(message)) return;
+function showMessage(message) {
   let item = shown.get(message.id);
   if (!item) {
     const { payload } = message;
     const chat = payload && typeof payload.text === "string" && typeof payload.name === "string";
     const sender = chat ? payload.name : String(message.userId ?? "published");
     const body = chat ? payload.text
-      : typeof payload === "string" ? (message.encoding === "base64" ? `bytes, as base64: ${payload}` : payload)
-      : element("code", "", rawMember(text, "payload"));
+      : payload instanceof Uint8Array ? `bytes, as base64: ${btoa(String.fromCharCode(...payload))}`
+      : typeof payload === "string" ? payload
+      : element("code", "", rawMember(message.text, "payload"));
     item = bubble(sender, body, false);
     shown.set(message.id, item);
   }
@@ -419,6 +290,23 @@ function showOwn({ messageId, payload }) {
   messages.scrollTop = messages.scrollHeight;
 }
 
+function acknowledged(messageId, { position }, took) {
+  const item = shown.get(messageId);
+  const place = position === undefined ? "" : `#${position.offset}`;
+  if (item?.classList.contains("pending")) {
+    item.classList.remove("pending");
+    item.querySelector(".at").textContent = `${clock(Date.now())} · ${place || "sent"}`;
+  }
+  $("fact-ack").textContent = `${place && `${place} in `}${took.toFixed(1)} ms`;
+}
+
+function failed(messageId, error) {
+  const item = shown.get(messageId);
+  if (!item) return;
+  item.classList.replace("pending", "failed");
+  item.querySelector(".at").textContent = `not sent: ${describe(error)}`;
+}
+
 function clearConversation() {
   messages.replaceChildren();
   shown.clear();
@@ -428,7 +316,9 @@ function clearConversation() {
 // The page: presence, facts, state
 
 function showMembers() {
-  const members = [...channel.members.values()].sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
+  const { state, connectionId } = client.status;
+  const present = state === "connected" ? [...channel.room.presence.members.values()] : [];
+  const members = present.sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
   const list = $("members");
   const before = new Map([...list.children].map((item) => [item.dataset.key, item]));
   // Elements that stay are kept, so that only changes are announced and animated.
@@ -445,35 +335,34 @@ function showMembers() {
 }
 
 function showPosition() {
-  const { epoch, offset } = channel;
-  $("fact-position").textContent = epoch === null ? "–" : `#${offset} in ${epoch.length > 10 ? `${epoch.slice(0, 9)}…` : epoch}`;
-  $("fact-position").title = epoch === null ? "" : `epoch ${epoch}, offset ${offset}`;
+  const { epoch, offset } = channel.room.position ?? {};
+  $("fact-position").textContent = epoch === undefined ? "–" : `#${offset} in ${epoch.length > 10 ? `${epoch.slice(0, 9)}…` : epoch}`;
+  $("fact-position").title = epoch === undefined ? "" : `epoch ${epoch}, offset ${offset}`;
 }
 
 let countdown = null;
 
-function showState(state, detail) {
+function showState({ state, connectionId, retryAt, error }) {
   clearInterval(countdown);
-  const text = { off: "disconnected", connecting: "connecting…", on: "connected", refused: `refused: ${detail}` }[state];
-  $("state").dataset.state = state;
+  const shownAs = { connected: "on", connecting: "connecting", waiting: "waiting", failed: "refused" }[state] ?? "off";
+  $("state").dataset.state = shownAs;
   if (state === "waiting") {
     const tick = () => {
-      $("state-text").textContent = `offline, back in ${Math.max(0, Math.ceil((detail - Date.now()) / 1000))} s`;
+      $("state-text").textContent = `offline, back in ${Math.max(0, Math.ceil((retryAt - Date.now()) / 1000))} s`;
     };
     tick();
     countdown = setInterval(tick, 250);
-  } else $("state-text").textContent = text;
-  $("toggle").textContent = { off: "Connect", refused: "Connect", waiting: "Reconnect now" }[state] ?? "Disconnect";
-  $("toggle").classList.toggle("quiet", state === "on" || state === "connecting");
-  $("drop").disabled = state !== "on";
-  $("send").disabled = state === "off" || state === "refused";
-  if (state !== "on" && state !== "connecting") {
-    channel.joined = false;
-    channel.members.clear();
-    showMembers();
-    connectionId = null;
-    $("fact-connection").textContent = "–";
+  } else {
+    $("state-text").textContent =
+      { connecting: "connecting…", connected: "connected", failed: `refused: ${describe(error ?? {})}` }[state] ?? "disconnected";
   }
+  $("toggle").textContent = { connected: "Disconnect", connecting: "Disconnect", waiting: "Reconnect now" }[state] ?? "Connect";
+  $("toggle").classList.toggle("quiet", state === "connected" || state === "connecting");
+  $("drop").disabled = state !== "connected";
+  $("send").disabled = shownAs === "off" || shownAs === "refused";
+  $("fact-connection").textContent = connectionId ?? "–";
+  $("fact-connection").title = connectionId ?? "";
+  showMembers();
 }
 
 // ---------------------------------------------------------------------------------------------------------
@@ -532,93 +421,162 @@ $("pause").addEventListener("click", () => {
 $("clear").addEventListener("click", () => frames.replaceChildren());
 
 // ---------------------------------------------------------------------------------------------------------
+// Side by side: the same channel through the clients of other protocols, each as its vendor publishes it.
+
+/** What each client does to hear `room` at `origin`, and to speak where it may. It returns how it is closed. */
+const SIDES = {
+  starling: {
+    title: "@starling/client",
+    open(origin, room, on) {
+      const side = new clients.Client(origin, { transports: [clients.websocket()] });
+      side.on("status", ({ state }) => state !== "connected" && on.state(state));
+      const joined = side.channel(room);
+      joined.onMessage(({ event, payload }) => on.message(event, payload));
+      joined.subscribe().then(() => on.state("on"), (error) => on.state(describe(error)));
+      return { close: () => side.close(), say: (payload) => joined.publish("chat", payload) };
+    },
+  },
+  socketio: {
+    title: "socket.io-client",
+    client: clients.io,
+    open(origin, room, on) {
+      const side = clients.io(origin, { transports: ["websocket"], forceNew: true });
+      side.on("connect", async () => {
+        const answer = await side.emitWithAck("subscribe", room, {});
+        on.state(answer.ok ? "on" : answer.error.code);
+      });
+      side.on("disconnect", (reason) => on.state(reason));
+      side.on("connect_error", ({ message }) => on.state(message));
+      side.onAny((event, payload, about) => about?.channel === room && on.message(event, payload));
+      return { close: () => side.disconnect(), say: (payload) => side.emit("publish", room, "chat", payload) };
+    },
+  },
+  phoenix: {
+    title: "phoenix.js",
+    client: clients.PhoenixSocket,
+    open(origin, room, on) {
+      const side = new clients.PhoenixSocket(`${origin.replace(/^http/, "ws")}/socket`);
+      side.connect();
+      const topic = side.channel(room);
+      topic.onMessage = (event, payload) => {
+        if (!/^(phx_|chan_reply_|presence_)/.test(event)) on.message(event, payload);
+        return payload;
+      };
+      topic.onError(() => on.state("waiting"));
+      topic.join().receive("ok", () => on.state("on")).receive("error", ({ reason }) => on.state(String(reason)));
+      return { close: () => side.disconnect(), say: (payload) => topic.push("chat", payload) };
+    },
+  },
+  pusher: {
+    title: "pusher-js",
+    client: clients.Pusher,
+    open(origin, room, on) {
+      const { protocol, hostname, port } = new URL(origin);
+      const secure = protocol === "https:";
+      const side = new clients.Pusher(CREDENTIALS.key, {
+        cluster: "",
+        wsHost: hostname,
+        [secure ? "wssPort" : "wsPort"]: Number(port) || (secure ? 443 : 80),
+        forceTLS: secure,
+        enabledTransports: ["ws", "wss"],
+      });
+      side.connection.bind("state_change", ({ current }) => current !== "connected" && on.state(current));
+      const subscribed = side.subscribe(room);
+      subscribed.bind("pusher:subscription_succeeded", () => on.state("on"));
+      subscribed.bind("pusher:subscription_error", ({ error }) => on.state(String(error)));
+      subscribed.bind_global((event, payload) => event.startsWith("pusher:") || on.message(event, payload));
+      // Pusher's clients speak on private and presence channels only.
+      return { close: () => side.disconnect() };
+    },
+  },
+  sse: {
+    title: "EventSource",
+    open(origin, room, on) {
+      const side = new EventSource(`${origin}/sse?channel=${encodeURIComponent(room)}`);
+      side.addEventListener("ready", () => on.state("on"));
+      side.onmessage = ({ data }) => {
+        const { event, payload } = JSON.parse(data);
+        on.message(event, payload);
+      };
+      side.onerror = () => on.state("waiting");
+      return { close: () => side.close() };
+    },
+  },
+};
+
+let sides = [];
+
+function closeSides() {
+  sides.forEach((side) => side.close());
+  sides = [];
+  $("sides").replaceChildren();
+}
+
+function openSides() {
+  closeSides();
+  for (const [name, { title, open }] of Object.entries(SIDES)) {
+    // Left out where the client is not in this build.
+    if ("client" in SIDES[name] && SIDES[name].client === undefined) continue;
+    const state = element("span", "note", "connecting");
+    const heard = element("ol", "heard");
+    const column = element("li", "side", element("header", "", element("b", "", title), state), heard);
+    Object.assign(column.dataset, { side: name, state: "connecting" });
+    $("sides").append(column);
+    const side = open(location.origin, channel.name, {
+      state(now) {
+        column.dataset.state = now;
+        state.textContent = now === "on" ? "connected" : now;
+      },
+      message(event, payload) {
+        const said = payload?.text ?? JSON.stringify(payload);
+        const who = payload?.name ?? event;
+        const item = element("li", "", element("b", "", `${who} `), String(said));
+        keepingEnd(heard, () => {
+          heard.append(item);
+          while (heard.children.length > KEPT.heard) heard.firstElementChild.remove();
+        });
+      },
+    });
+    sides.push(side);
+    if (!side.say) continue;
+    const hello = element("button", "small quiet", "Say hello");
+    hello.type = "button";
+    hello.addEventListener("click", () => side.say({ name: title, text: `Hello from ${title}` }));
+    column.append(hello);
+  }
+}
+
+$("sides-toggle").addEventListener("click", () => {
+  const opens = sides.length === 0;
+  if (opens) openSides();
+  else closeSides();
+  $("sides-toggle").textContent = opens ? "Disconnect them" : "Connect them";
+});
+
+// ---------------------------------------------------------------------------------------------------------
 // Wiring
 
-const wsUrl = new URL("ws", location.href.replace(/^http/, "ws"));
-wsUrl.hash = "";
-wsUrl.search = "";
-
-const line = new Line(wsUrl.href, {
-  state: showState,
-  frame: showFrame,
-  note: (kind, gist) => addFrame("note-frame", "•", kind, gist),
-  open() {
-    line.send({ type: "auth" }); // anonymous; the answer carries the connection id
-    channel.subscribe();
-  },
-  message(message, text, answered) {
-    switch (message.type) {
-      case "auth_ack":
-        connectionId = message.connectionId;
-        $("fact-connection").textContent = connectionId;
-        $("fact-connection").title = connectionId;
-        return showMembers();
-      case "message":
-        return showMessage(message, text);
-      case "presence_state":
-        return message.channel === channel.name && channel.setMembers(message.members);
-      case "presence_diff":
-        return message.channel === channel.name && channel.changeMembers(message);
-      case "gap":
-        return message.channel === channel.name && notice(`${message.missed} messages were left out: this client was too slow`, "warn");
-      case "unsubscribed":
-        if (message.channel !== channel.name) return;
-        channel.joined = false;
-        return notice(`The server ended the subscription: ${message.message} (${message.code})`, "warn");
-      case "drain":
-        line.expectRestart(message.reconnectIn);
-        return notice(`The server is restarting; back in ${(message.reconnectIn / 1000).toFixed(1)} s`, "warn");
-      case "error":
-        return answered || notice(`${message.code}: ${message.message}`, "warn");
-    }
-  },
-});
-
-const channel = new Channel(line, {
-  joined(ack) {
-    $("fact-position").textContent = "–";
-    if (ack.offset === 0) notice(`No messages in ${channel.name} yet`);
-    showPosition();
-  },
-  recovered(count) {
-    notice(count === 0 ? "reconnected, nothing was missed" : `recovered ${count} message${count === 1 ? "" : "s"}`, "good");
-  },
-  notRecovered: () => notice("Reconnected, but the channel's history was lost or restarted: messages may be missing here", "warn"),
-  refused: (error) => notice(`${error.code}: ${error.message}`, "warn"),
-  acknowledged(messageId, ack, took) {
-    const item = shown.get(messageId);
-    if (item?.classList.contains("pending")) {
-      item.classList.remove("pending");
-      item.querySelector(".at").textContent = clock(Date.now()) + (ack.offset === undefined ? " · sent" : ` · #${ack.offset}`);
-    }
-    $("fact-ack").textContent = `${ack.offset === undefined ? "" : `#${ack.offset} in `}${took.toFixed(1)} ms`;
-  },
-  failed(messageId, error) {
-    const item = shown.get(messageId);
-    if (!item) return;
-    item.classList.replace("pending", "failed");
-    item.querySelector(".at").textContent = `not sent: ${error.message} (${error.code})`;
-  },
-  members: showMembers,
-});
+client.on("status", showState);
+client.on("error", (error) => notice(describe(error), "warn"));
+client.on("drain", ({ reconnectIn }) => notice(`The server is restarting; back in ${(reconnectIn / 1000).toFixed(1)} s`, "warn"));
 
 $("toggle").addEventListener("click", () => {
-  if (line.state === "on" || line.state === "connecting") line.disconnect();
-  else line.connect();
+  const { state } = client.status;
+  awayUntil = 0;
+  if (state === "connected" || state === "connecting") client.close();
+  else client.connect();
 });
 
 $("drop").addEventListener("click", () => {
-  notice(`connection dropped; back in ${AWAY / 1000} s. What others say meanwhile will be recovered`);
-  line.drop(AWAY);
+  notice(`connection dropped for ${AWAY / 1000} s. What others say meanwhile will be recovered`);
+  dropConnection();
 });
-
-window.addEventListener("online", () => line.state === "waiting" && line.connect());
 
 $("compose").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("text").value.trim();
   if (!text || $("send").disabled) return;
-  showOwn(channel.publish(text));
+  channel.publish(text);
   $("text").value = "";
 });
 
@@ -630,11 +588,10 @@ $("join").addEventListener("submit", (event) => {
   sessionStorage.setItem("starling.name", me);
   if (name === channel.name) {
     if (me !== channel.me) channel.rename(me);
-    else if (!channel.joined && line.state === "on") channel.subscribe();
+    else if (!channel.room.isSubscribed && client.status.state === "connected") channel.subscribe();
   } else {
     channel.leave();
     begin(name, me);
-    if (line.state === "on") channel.subscribe();
   }
   $("text").focus();
 });
@@ -646,11 +603,13 @@ function begin(name, me) {
   clearConversation();
   showMembers();
   showPosition();
+  if (!["closed", "failed"].includes(client.status.state)) channel.subscribe();
   history.replaceState(null, "", `#${encodeURIComponent(name)}`);
   $("channel").value = name;
   $("name").value = me;
   $("twin").href = location.pathname + location.hash;
   $("ways-channel").textContent = name;
+  if (sides.length > 0) openSides();
   document.title = `${name} · Starling, live`;
   showSnippet();
 }
@@ -692,6 +651,17 @@ const SNIPPETS = {
     code: ({ http, room }) => `curl -u ${CREDENTIALS.key}:${CREDENTIALS.secret} ${http}/api/publish \\
   -H 'content-type: application/json' \\
   -d ${sh(JSON.stringify({ channel: room, event: "chat", payload: { name: "curl", text: "Hello from HTTP" } }))}`,
+  },
+  sdk: {
+    title: "TypeScript",
+    note: "@starling/client, on which this page runs: it reconnects, recovers what was missed, and delivers once.",
+    code: ({ http, room }) => `import { Client } from "@starling/client";
+
+const client = new Client(${js(http)});
+const room = client.channel(${js(room)});
+room.on("chat", ({ payload, offset }) => console.log(offset, payload));
+await room.subscribe({ rewind: 10 });
+await room.publish("chat", { name: "TypeScript", text: "Hello from the SDK" });`,
   },
   websocket: {
     title: "WebSocket",
@@ -866,4 +836,4 @@ $("run").addEventListener("click", async () => {
 
 begin(hashChannel() || "lobby", sessionStorage.getItem("starling.name") || freshName());
 sessionStorage.setItem("starling.name", $("name").value);
-line.connect();
+client.connect();
