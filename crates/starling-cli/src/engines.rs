@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use starling::core::Engine;
+#[cfg(feature = "kafka")]
+use starling_kafka::{KafkaEngine, KafkaOptions};
 use starling_nats::{NatsEngine, NatsOptions};
 use starling_redis::{RedisEngine, RedisOptions};
 
@@ -31,6 +33,13 @@ pub async fn connect(url: &EngineUrl, window: Duration) -> Result<Option<Arc<dyn
             options.window = window;
             NatsEngine::connect(options).await.map_err(|error| failed(&error))?
         }
+        #[cfg(feature = "kafka")]
+        EngineUrl::Kafka(url) => {
+            let mut options = KafkaOptions::parse(url).map_err(|error| failed(&error))?;
+            options.window = window;
+            KafkaEngine::connect(options).await.map_err(|error| failed(&error))?
+        }
+        #[cfg(not(feature = "kafka"))]
         EngineUrl::Kafka(_) => return Err(format!("the engine {name} is not in this build")),
     };
     if !engine.is_up() {

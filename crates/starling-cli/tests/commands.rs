@@ -124,13 +124,19 @@ fn serve_without_a_configuration_points_at_init() {
     let output = starling(folder.path(), &["serve"], &[]);
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("starling init"), "{}", stderr(&output));
-    let output = starling(folder.path(), &["serve", "--dev", "--engine", "kafka://127.0.0.1"], &[]);
+}
+
+#[test]
+fn an_engine_that_is_not_in_this_build_or_cannot_work_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = starling(folder.path(), &["serve", "--dev", "--engine", "kafka://127.0.0.1?colour=red"], &[]);
     assert_eq!(code(&output), 2);
-    assert!(
-        stderr(&output).contains("the engine \"kafka\" is not in this build, which has: memory, redis, nats"),
-        "{}",
-        stderr(&output)
-    );
+    let expected = if cfg!(feature = "kafka") {
+        "the engine kafka can never work like this: invalid Kafka url: unknown option \"colour\""
+    } else {
+        "the engine \"kafka\" is not in this build, which has: memory, redis, nats"
+    };
+    assert!(stderr(&output).contains(expected), "{}", stderr(&output));
 }
 
 #[test]

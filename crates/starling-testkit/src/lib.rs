@@ -10,12 +10,14 @@
 
 mod broker;
 pub mod engine_suite;
+mod kafka;
 pub mod nodes_suite;
 mod remote;
 mod sink;
 mod tasks;
 
 pub use broker::{Broker, free_port, is_installed, redis_server};
+pub use kafka::{kafka, kafka_is_installed, wipe_kafka};
 pub use remote::RemoteEngine;
 pub use sink::{RecordingSink, Seen};
 pub use tasks::{Tasks, block_on};

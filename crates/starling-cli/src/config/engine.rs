@@ -13,12 +13,13 @@ pub enum EngineUrl {
     Redis(String),
     /// `nats://…`, or `tls://…`.
     Nats(String),
-    /// `kafka://…`.
+    /// `kafka://…`, or `kafkas://…` (TLS).
     Kafka(String),
 }
 
 /// The names of the engines that this build has.
-const BUILT_IN: [&str; 3] = ["memory", "redis", "nats"];
+const BUILT_IN: &[&str] =
+    if cfg!(feature = "kafka") { &["memory", "redis", "nats", "kafka"] } else { &["memory", "redis", "nats"] };
 
 impl EngineUrl {
     /// Parses the URL of an engine that this build has.
@@ -33,7 +34,7 @@ impl EngineUrl {
                 None if text == "memory" => Self::Memory,
                 Some(("redis" | "rediss" | "redis+sentinel" | "rediss+sentinel", true)) => Self::Redis(text.into()),
                 Some(("nats" | "tls", true)) => Self::Nats(text.into()),
-                Some(("kafka", true)) => Self::Kafka(text.into()),
+                Some(("kafka" | "kafkas", true)) => Self::Kafka(text.into()),
                 _ => return Err(
                     r#"expected "memory", or a URL redis://…, rediss://…, redis+sentinel://…, nats://… or kafka://…"#
                         .into(),
