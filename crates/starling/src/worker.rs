@@ -147,7 +147,12 @@ impl IdleWorker {
     pub fn start(self, index: usize, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
         std::thread::Builder::new()
             .name(format!("starling-{index}"))
-            .spawn(move || turn::Worker::new(self.poll, self.handle, index, shared).run())
+            .spawn(move || {
+                // What an application's code spawns, and the timers that it makes, belong to the runtime.
+                let runtime = shared.runtime.clone();
+                let _entered = runtime.enter();
+                turn::Worker::new(self.poll, self.handle, index, shared).run();
+            })
     }
 }
 
