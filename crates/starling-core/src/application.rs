@@ -23,6 +23,9 @@ pub struct Caller {
     pub info: Option<RawJson>,
     /// What it speaks.
     pub protocol: Protocol,
+    /// The query of the request that it came with, without what the protocol itself or a credential is; only where the
+    /// protocol lets clients in later than with that request (Socket.IO), and none if nothing is left.
+    pub query: Option<Arc<str>>,
 }
 
 /// A connection may come in.
@@ -67,6 +70,8 @@ pub struct Decision {
     pub granted: bool,
     /// What the requester is answered.
     pub reply: Option<Payload>,
+    /// An event is not answered at all, where the protocol promises no answer (Socket.IO: the client's ack never comes).
+    pub unanswered: bool,
     /// Replaces the payload of a publish.
     pub payload: Option<Payload>,
     /// With a subscription: enters presence with this data (a JSON object).

@@ -109,7 +109,7 @@ pub struct Enter {
 pub struct Resume {
     /// Its name, as [`Reply::Entered`] gave it.
     pub session: Box<str>,
-    /// The position of the last message that the client got, as `epoch:offset`; none: it got none.
+    /// The position of the last message or event that the client got, as `epoch:offset`; none: it got none.
     pub after: Option<Box<str>>,
 }
 
@@ -256,6 +256,8 @@ pub enum Reply {
     Done,
     /// What the application answered to an event; none when it gave nothing.
     Event(Option<Payload>),
+    /// The application does not want an event answered. Where the protocol promises an answer, it is one that says nothing.
+    Unanswered,
     /// It was not done.
     Refused {
         /// Why.
@@ -306,6 +308,8 @@ pub enum Notice {
         payload: Payload,
         /// The number under which an answer is awaited, if one is.
         ack: Option<u64>,
+        /// What the client may name in [`Resume::after`] when this is the last that it got. No log has it.
+        mark: Option<Position>,
     },
     /// The server will close soon; come back after this long.
     Drain {

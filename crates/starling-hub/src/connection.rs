@@ -1,5 +1,7 @@
 //! One connection, as the hub sees it.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use starling_core::{
     AppId, Caller, ChannelName, CloseReason, ConnectionId, Form, Notice, Pattern, Position, Protocol, RawJson, Reply,
@@ -66,6 +68,8 @@ pub struct Identity {
     pub grants: Option<Box<Grants>>,
     /// When it connected, in Unix milliseconds.
     pub connected_at: u64,
+    /// What the application may want to know of the request that it came with, see [`Caller::query`].
+    pub query: Option<Arc<str>>,
 }
 
 /// What a token says of its holder.
@@ -95,6 +99,7 @@ impl Identity {
             user: self.user.clone(),
             info: self.grants.as_ref().and_then(|grants| grants.info.clone()),
             protocol: self.protocol,
+            query: self.query.clone(),
         }
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Deed {
     Given(u64, u64),
     /// Something that no log has, and that nobody can be given again.
     Told,
+    /// The same, with a mark that the client can name.
+    Marked(u64),
     /// The connection gets from here on what is given to everybody.
     Live,
     /// It was among them until here.
@@ -37,7 +39,7 @@ pub(crate) struct Note {
     pub channel: u32,
     /// Of which connection, or [`EVERYBODY`].
     pub connection: u32,
-    /// Of which log.
+    /// Of which log; that of a mark is none.
     pub epoch: Option<Epoch>,
     pub deed: Deed,
 }
@@ -145,6 +147,11 @@ pub(crate) fn resolve(
             Deed::Live => live.retain(|channel| *channel != note.channel),
             _ if !own && !live.contains(&note.channel) => {}
             Deed::Told => return None,
+            Deed::Marked(number) => {
+                let epoch = note.epoch.as_ref()?;
+                // Everything before it went the same way, and arrived as well.
+                return (last == Some((epoch.as_str(), number))).then_some(rooms);
+            }
             Deed::Given(from, to) => {
                 let epoch = note.epoch.as_ref()?;
                 let got = last.filter(|(known, offset)| *known == epoch.as_str() && (from..=to).contains(offset));
@@ -227,6 +234,24 @@ mod tests {
         let always = [note(1, EVERYBODY, Given(1, 1)), note(99, EVERYBODY, Told), note(1, EVERYBODY, Given(2, 2))];
         assert_eq!(offsets(&[room(1, 2)], &always, Some("e1:1"), false), None);
         assert_eq!(offsets(&[room(1, 2)], &always, Some("e1:2"), false), Some(vec![2]));
+    }
+
+    #[test]
+    fn a_mark_shows_that_all_before_it_arrived() {
+        use Deed::*;
+        let mark =
+            |number| Note { channel: EVERYBODY, connection: ME, epoch: Some(Epoch::from("~0")), deed: Marked(number) };
+        let trail = [note(9, ME, Told), note(1, EVERYBODY, Given(1, 1)), mark(6), note(1, EVERYBODY, Given(2, 2))];
+        for (after, expected) in [
+            (Some("~0:6"), Some(vec![1])),
+            (Some("e1:2"), Some(vec![2])),
+            (Some("e1:1"), None),
+            (Some("~0:5"), None),
+            (Some("~1:6"), None),
+            (None, None),
+        ] {
+            assert_eq!(offsets(&[room(1, 2)], &trail, after, false), expected, "{after:?}");
+        }
     }
 
     #[test]

@@ -487,17 +487,12 @@ impl<T: Endpoint> Shard<T> {
 
     /// Tells a connection something that it did not ask for.
     pub fn notify(&mut self, slot: Slot, notice: &Notice) {
-        let Some(connection) = self.get_mut(slot) else {
-            return;
-        };
-        if connection.closing.is_some() {
+        if self.get(slot).is_none_or(|connection| connection.closing.is_some()) {
             return;
         }
-        let Connection { endpoint, outbox, .. } = connection;
-        endpoint.notify(notice, outbox);
-        if matches!(notice, Notice::Event { .. }) {
-            self.note_own(slot.index, None, Deed::Told, None);
-        }
+        let marked = self.marked(slot.index, notice);
+        let Connection { endpoint, outbox, .. } = self.connections[slot.index as usize].as_mut();
+        endpoint.notify(marked.as_ref().unwrap_or(notice), outbox);
         self.mark_dirty(slot.index);
     }
 

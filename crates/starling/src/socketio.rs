@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use starling_hub::Identity;
 use starling_proto::Session;
 use starling_proto::socketio::engine::Handshake;
 use starling_proto::socketio::{EngineSession, PROTOCOL, SocketIoSession, UpgradeSession};
@@ -118,7 +119,7 @@ async fn open<B>(
     let handshake = begin(shared, live, &request, client)?;
     let query = request.uri().query().unwrap_or_default();
     let claims = claims(shared, live, request.headers(), query).await?;
-    let admitted = admitted(shared, live, claims, speech).await?;
+    let admitted = admitted(shared, live, claims, query, speech).await?;
     let session = session(shared, live, new_connection_id().as_str(), speech, false);
     Ok(switch(shared, request, handshake, admitted, session, None).await)
 }
@@ -158,13 +159,23 @@ async fn admitted(
     shared: &Shared,
     live: &LiveOptions,
     claims: Option<Claims>,
+    query: &str,
     speech: Speech,
 ) -> Result<Admitted, Refused> {
-    let identity = new_identity(live, PROTOCOL, new_connection_id());
+    let identity = Identity { query: own_query(query), ..new_identity(live, PROTOCOL, new_connection_id()) };
     if claims.is_some() || speech == Speech::EngineIo {
         return admit(shared, live, identity, claims, false).await.map_err(|refused| refused.response());
     }
     Ok(Admitted { identity, expires_at: None, admitted: false, effects: Default::default() })
+}
+
+/// What of a query the client's own program put there. Credentials are nobody else's business.
+fn own_query(query: &str) -> Option<Arc<str>> {
+    const NOT_ITS_OWN: [&str; 8] = ["EIO", "transport", "sid", "t", "b64", "j", "token", "ticket"];
+    let name = |pair: &str| pair.split_once('=').map_or(pair.len(), |(name, _)| name.len());
+    let own = query.split('&').filter(|pair| !pair.is_empty() && !NOT_ITS_OWN.contains(&&pair[..name(pair)]));
+    let own = own.collect::<Vec<_>>().join("&");
+    (!own.is_empty()).then(|| own.into())
 }
 
 fn session(shared: &Shared, live: &LiveOptions, sid: &str, speech: Speech, upgrades: bool) -> Box<dyn Session + Send> {
@@ -185,4 +196,21 @@ fn session(shared: &Shared, live: &LiveOptions, sid: &str, speech: Speech, upgra
 /// A name for a session that polls.
 fn new_sid(shared: &Shared) -> Arc<str> {
     new_key(shared)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_known_by_what_is_not_the_protocols_own() {
+        for (query, own) in [
+            ("EIO=4&transport=polling&t=abc", None),
+            ("", None),
+            ("EIO=4&a=b&transport=websocket&token=secret&c&sid=x&ticket=y", Some("a=b&c")),
+            ("tokens=1&EIO=4", Some("tokens=1")),
+        ] {
+            assert_eq!(own_query(query).as_deref(), own, "{query}");
+        }
+    }
 }

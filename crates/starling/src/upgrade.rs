@@ -141,7 +141,7 @@ pub(crate) fn enter(
 /// A connection of which nothing is known yet, of the first app.
 pub(crate) fn new_identity(live: &LiveOptions, protocol: Protocol, connection: ConnectionId) -> Identity {
     let app = live.apps.first().map_or_else(|| AppId::from(""), |app| AppId::from(app.id.as_str()));
-    Identity { app, connection, protocol, user: None, grants: None, connected_at: unix_ms() }
+    Identity { app, connection, protocol, user: None, grants: None, connected_at: unix_ms(), query: None }
 }
 
 /// Finds out whether a newcomer may come in, and asks the application. `may_come_later`: without claims it may still

@@ -31,7 +31,7 @@ impl<T: Endpoint> Shard<T> {
                 }
             }
             Control::Emit { target, channel, event, payload } => {
-                let notice = Notice::Event { channel, event, payload, ack: None };
+                let notice = Notice::Event { channel, event, payload, ack: None, mark: None };
                 for slot in self.targets(app, &target) {
                     self.notify(slot, &notice);
                 }
@@ -58,7 +58,7 @@ impl<T: Endpoint> Shard<T> {
         let Some(slot) = slot.filter(|slot| self.get(*slot).is_some_and(|it| it.closing.is_none())) else {
             return false;
         };
-        self.notify(slot, &Notice::Event { channel, event, payload, ack });
+        self.notify(slot, &Notice::Event { channel, event, payload, ack, mark: None });
         true
     }
 

@@ -58,7 +58,7 @@ pub(crate) enum Outcome {
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
-    EventAnswered(Tag, Option<Payload>, Effects),
+    EventAnswered(Tag, Reply, Effects),
     Leaving(Tag, ChannelName),
     Found(Box<(Entering, Option<Found>)>),
     Resumable(Box<(Entering, Found, bool)>),
@@ -208,7 +208,8 @@ impl<T: Endpoint> Shard<T> {
 
     /// What an event publishes and tells comes before its answer, what it ends or begins behind it.
     fn answer_event(&mut self, slot: Slot, tag: Tag, decision: Decision, now: Now) {
-        let Decision { reply, mut effects, .. } = decision;
+        let Decision { reply, unanswered, mut effects, .. } = decision;
+        let reply = if unanswered { Reply::Unanswered } else { Reply::Event(reply) };
         let memberships = Effects {
             join: std::mem::take(&mut effects.join),
             leave: std::mem::take(&mut effects.leave),
@@ -226,8 +227,8 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    fn event_answered(&mut self, slot: Slot, tag: &Tag, reply: Option<Payload>, memberships: Effects, now: Now) {
-        self.answer(slot, tag, Reply::Event(reply));
+    fn event_answered(&mut self, slot: Slot, tag: &Tag, reply: Reply, memberships: Effects, now: Now) {
+        self.answer(slot, tag, reply);
         self.apply(slot, memberships, now);
     }
 
@@ -401,7 +402,7 @@ impl<T: Endpoint> Shard<T> {
             self.publish_for(slot, publish, now);
         }
         for Emission { channel, event, payload, ack } in effects.emit {
-            self.notify(slot, &Notice::Event { channel, event, payload, ack });
+            self.notify(slot, &Notice::Event { channel, event, payload, ack, mark: None });
         }
         for channel in effects.leave {
             self.end_subscription(slot, &channel, Refusal::new(ErrorCode::Forbidden, "ended by the application"), now);

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use starling_core::{
-    AppId, Control, Effects, EngineError, Enter, HistoryPage, HistoryRange, Refusal, Resume, Start, Subscribe, Target,
-    UserId,
+    AppId, Control, Effects, EngineError, Enter, Epoch, HistoryPage, HistoryRange, Position, Refusal, Resume, Start,
+    Subscribe, Target, UserId,
 };
 
 use super::requests::Asker;
@@ -90,18 +90,29 @@ impl<T: Endpoint> Shard<T> {
     }
 
     /// Notes what is given to one connection.
-    pub(super) fn note_own(
-        &mut self,
-        connection: u32,
-        channel: Option<u32>,
-        deed: Deed,
-        epoch: Option<starling_core::Epoch>,
-    ) {
+    pub(super) fn note_own(&mut self, connection: u32, channel: Option<u32>, deed: Deed, epoch: Option<Epoch>) {
         if !self.connections[connection as usize].watched {
             return;
         }
         let channel = channel.map_or(EVERYBODY, |index| self.channels[index as usize].number);
         self.journal.note(Note { channel, connection, epoch, deed });
+    }
+
+    /// Notes an event for one connection, and gives it the mark by which its client can tell that it got it. One that
+    /// wants an answer has none: the official clients look for it in the last place, where such an event has its ack.
+    pub(super) fn marked(&mut self, connection: u32, notice: &Notice) -> Option<Notice> {
+        let Notice::Event { channel, event, payload, ack, .. } = notice else { return None };
+        if !self.connections[connection as usize].watched {
+            return None;
+        }
+        if ack.is_some() {
+            self.note_own(connection, None, Deed::Told, None);
+            return None;
+        }
+        let mark = Position { epoch: Epoch::new(format!("~{:x}", self.worker)), offset: self.journal.next() };
+        self.note_own(connection, None, Deed::Marked(mark.offset), Some(mark.epoch.clone()));
+        let (channel, event, payload) = (channel.clone(), event.clone(), payload.clone());
+        Some(Notice::Event { channel, event, payload, ack: None, mark: Some(mark) })
     }
 
     /// Notes what is given to everybody in a channel.

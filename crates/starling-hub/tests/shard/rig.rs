@@ -104,6 +104,7 @@ impl Endpoint for Lines {
                 format!("members [{}]", members.join(" "))
             }
             Reply::Done => "done".into(),
+            Reply::Unanswered => "unanswered".into(),
             Reply::Event(payload) => {
                 format!("event {}", payload.map_or("-".into(), |p| text_of(&p)))
             }
@@ -288,6 +289,7 @@ impl Rig {
             user: None,
             grants: None,
             connected_at: self.now.unix_ms,
+            query: None,
         };
         let shard = &mut self.shards[worker];
         let slot = shard.open(identity.clone(), Lines(Form(0)));

@@ -164,7 +164,7 @@ pub(super) fn reply(w: &mut dyn Writer, id: &[u8], reply: &Reply) {
             entries(w, "members", members);
         }
         // Scopes are none of this protocol's words.
-        Reply::Entered { .. } | Reply::Done | Reply::Event(None) => begin(w, "ack", id, 0),
+        Reply::Entered { .. } | Reply::Done | Reply::Event(None) | Reply::Unanswered => begin(w, "ack", id, 0),
         Reply::Event(Some(payload)) => {
             begin(w, "ack", id, 1);
             w.payload(payload);
@@ -197,7 +197,7 @@ pub(super) fn notice(w: &mut dyn Writer, notice: &Notice) {
             text(w, "channel", channel.as_str());
             entries(w, "members", members);
         }
-        Notice::Event { channel, event, payload, ack } => {
+        Notice::Event { channel, event, payload, ack, mark: _ } => {
             begin(w, "event", &[], 2 + usize::from(channel.is_some()) + usize::from(ack.is_some()));
             if let Some(channel) = channel {
                 text(w, "channel", channel.as_str());

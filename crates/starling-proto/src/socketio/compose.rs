@@ -59,7 +59,7 @@ fn message(message: &Message, out: &mut Vec<OwnedPacket>) {
         name(&mut json, "offset");
         write_number(&mut json, position.offset);
         json.extend_from_slice(b"},");
-        write_text(&mut json, &format!("{}:{}", position.epoch, position.offset));
+        write_position(&mut json, position);
         json.push(b']');
     } else {
         json.extend_from_slice(b"}]");
@@ -85,7 +85,7 @@ pub(super) fn emission(
     event: &str,
     payload: &Payload,
     ack: Option<u64>,
-    resumable: bool,
+    mark: Option<&Position>,
     out: &mut Vec<OwnedPacket>,
 ) {
     let payload = arguments::written(payload, true);
@@ -100,9 +100,9 @@ pub(super) fn emission(
         json.push(b',');
         json.extend_from_slice(text);
     }
-    // The official clients take a text in the last place for the position of a message.
-    if resumable && (text.last() == Some(&b'"') || text.is_empty()) {
-        json.extend_from_slice(b",null");
+    if let Some(mark) = mark {
+        json.push(b',');
+        write_position(&mut json, mark);
     }
     json.push(b']');
     push(json, payload, out);
@@ -191,6 +191,7 @@ fn outcome(json: &mut Vec<u8>, reply: &Reply) {
         | Reply::Members(_)
         | Reply::Done
         | Reply::Event(_)
+        | Reply::Unanswered
         | Reply::Refused { .. } => {}
     }
     json.push(b'}');
@@ -207,7 +208,6 @@ fn refused(json: &mut Vec<u8>, refusal: &Refusal) {
 pub(super) fn notice<'a>(
     notice: &Notice,
     namespaces: impl Iterator<Item = &'a str>,
-    resumable: bool,
     out: &mut Vec<OwnedPacket>,
 ) {
     match notice {
@@ -237,9 +237,9 @@ pub(super) fn notice<'a>(
                 json.push(b'}');
             });
         }
-        Notice::Event { channel, event, payload, ack } => {
+        Notice::Event { channel, event, payload, ack, mark } => {
             let namespace = channel.as_ref().map_or("/", |channel| place(channel).0);
-            emission(namespace, event, payload, *ack, resumable, out);
+            emission(namespace, event, payload, *ack, mark.as_ref(), out);
         }
         Notice::Drain { reconnect_in } => {
             for namespace in namespaces {
@@ -278,6 +278,11 @@ fn push(json: Vec<u8>, payload: Written<'_>, out: &mut Vec<OwnedPacket>) {
     if let Written::Attached(_, attachments) = payload {
         out.extend(attachments.into_iter().map(|bytes: Bytes| OwnedPacket::Binary(bytes)));
     }
+}
+
+/// `"epoch:offset"`: a text in the last place, which the official clients name when they come back.
+fn write_position(json: &mut Vec<u8>, position: &Position) {
+    write_text(json, &format!("{}:{}", position.epoch, position.offset));
 }
 
 /// `{"channel":…`, which the caller goes on with.

@@ -36,8 +36,6 @@ struct Namespace {
     /// With the slash.
     name: Box<str>,
     state: State,
-    /// Whether the client can go on with it after its transport was lost.
-    resumable: bool,
 }
 
 #[derive(Debug)]
@@ -211,7 +209,7 @@ impl SocketIoSession {
             out.push(Action::Request(tag(AUTHENTICATE, head.namespace), Request::Authenticate { token }));
             State::AwaitAuthentication(enter)
         };
-        self.namespaces.push(Namespace { name: head.namespace.into(), state, resumable: false });
+        self.namespaces.push(Namespace { name: head.namespace.into(), state });
         Ok(())
     }
 
@@ -292,7 +290,6 @@ impl SocketIoSession {
             Reply::Entered { id, session, .. } => {
                 if let Some(namespace) = self.find(name) {
                     namespace.state = State::Connected;
-                    namespace.resumable = session.is_some();
                 }
                 self.send(out, |out| compose::connected(name, id, session.as_deref(), out));
             }
@@ -344,6 +341,9 @@ impl Session for SocketIoSession {
     }
 
     fn answer(&mut self, tag: &Tag, reply: Reply, out: &mut Vec<Action>) {
+        if matches!(reply, Reply::Unanswered) {
+            return;
+        }
         let Some((kind, reference)) = tag.0.split_first() else { return };
         let reference = std::str::from_utf8(reference).expect("tags are made of text");
         match *kind {
@@ -361,9 +361,8 @@ impl Session for SocketIoSession {
 
     fn notify(&mut self, notice: &Notice, out: &mut Vec<Action>) {
         let connected = |namespace: &&Namespace| matches!(namespace.state, State::Connected);
-        let resumable = self.namespaces.iter().any(|namespace| namespace.resumable);
         let names = self.namespaces.iter().filter(connected).map(|namespace| &*namespace.name);
-        self.send(out, |out| compose::notice(notice, names, resumable, out));
+        self.send(out, |out| compose::notice(notice, names, out));
     }
 
     fn beat(&self) -> Beat {

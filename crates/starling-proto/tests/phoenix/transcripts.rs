@@ -195,7 +195,7 @@ fn the_server_tells_one_member_something() {
     talk.joins("1", "room:a");
     let mut event = |channel: Option<&str>, payload| {
         let channel = channel.map(crate::channel);
-        talk.notices(&Notice::Event { channel, event: "hint".into(), payload, ack: None }).remove(0)
+        talk.notices(&Notice::Event { channel, event: "hint".into(), payload, ack: None, mark: None }).remove(0)
     };
     assert_eq!(event(Some("room:a"), json("{}")), r#"send ["1",null,"room:a","hint",{}]"#);
     assert_eq!(event(None, json("{}")), r#"send [null,null,"phoenix","hint",{}]"#);

@@ -172,16 +172,16 @@ fn what_is_refused_may_be_tried_again() {
 fn events_are_requests() {
     let mut talk = connected();
     for (packet, request) in [
-        (r#"42["a"]"#, r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None }"#),
-        (r#"42["a",1.0]"#, r#"request  Event { channel: None, event: "a", payload: Json(1.0), fallback: None }"#),
+        (r#"42["a"]"#, r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None, mark: None }"#),
+        (r#"42["a",1.0]"#, r#"request  Event { channel: None, event: "a", payload: Json(1.0), fallback: None, mark: None }"#),
         (
             r#"42["a",1,"2"]"#,
-            r#"request  Event { channel: None, event: "a", payload: Json( [1,"2"]), fallback: None }"#,
+            r#"request  Event { channel: None, event: "a", payload: Json( [1,"2"]), fallback: None, mark: None }"#,
         ),
-        (r#"42[5,1]"#, r#"request  Event { channel: None, event: "5", payload: Json(1), fallback: None }"#),
+        (r#"42[5,1]"#, r#"request  Event { channel: None, event: "5", payload: Json(1), fallback: None, mark: None }"#),
         (
             r#"42/chat,12["a",{}]"#,
-            r#"request a12/chat Event { channel: Some("/chat#"), event: "a", payload: Json({}), fallback: None }"#,
+            r#"request a12/chat Event { channel: Some("/chat#"), event: "a", payload: Json({}), fallback: None, mark: None }"#,
         ),
         (
             r#"421["subscribe","r"]"#,
@@ -288,19 +288,19 @@ fn attachments_are_put_together() {
         talk.hears_bytes(&[4, 5, 6]),
         [concat!(
             r#"request a7/ Event { channel: None, event: "a", payload: Json( [{"_placeholder":true,"data":"AQID"},"#,
-            r#"{"x":{"_placeholder":true,"data":"BAUG"}}]), fallback: None }"#
+            r#"{"x":{"_placeholder":true,"data":"BAUG"}}]), fallback: None, mark: None }"#
         )]
     );
     talk.hears(r#"451-["a",{"_placeholder":true,"num":0}]"#);
     assert_eq!(
         talk.hears_bytes(b"\x01"),
-        [r#"request  Event { channel: None, event: "a", payload: Binary(b"\x01"), fallback: None }"#]
+        [r#"request  Event { channel: None, event: "a", payload: Binary(b"\x01"), fallback: None, mark: None }"#]
     );
     talk.hears(r#"461-3[{"_placeholder":true,"num":0}]"#);
     assert_eq!(talk.hears_bytes(b"\x01"), [r#"request  Acknowledge { ack: 3, payload: Binary(b"\x01") }"#]);
     assert_eq!(
         talk.hears(r#"450-["a"]"#),
-        [r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None }"#]
+        [r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None, mark: None }"#]
     );
     talk.hears(r#"451-["publish","r","e",{"_placeholder":true,"num":0}]"#);
     assert!(talk.hears_bytes(b"\x01")[0].contains(r#"payload: Binary(b"\x01")"#));
@@ -416,11 +416,11 @@ fn notices_are_events() {
             vec![r#"send 42["drain",{"reconnectIn":70}]"#, r#"send 42/chat,["drain",{"reconnectIn":70}]"#],
         ),
         (
-            Notice::Event { channel: Some(channel("/chat#")), event: "hi".into(), payload: json("[1]"), ack: Some(9) },
+            Notice::Event { channel: Some(channel("/chat#")), event: "hi".into(), payload: json("[1]"), ack: Some(9), mark: None },
             vec![r#"send 42/chat,9["hi",[1]]"#],
         ),
         (
-            Notice::Event { channel: None, event: "hi".into(), payload: arguments::list(["1", "\"2\""]), ack: None },
+            Notice::Event { channel: None, event: "hi".into(), payload: arguments::list(["1", "\"2\""]), ack: None, mark: None },
             vec![r#"send 42["hi",1,"2"]"#],
         ),
         (
@@ -429,6 +429,7 @@ fn notices_are_events() {
                 event: "hi".into(),
                 payload: Payload::Binary((&b"x"[..]).into()),
                 ack: None,
+                mark: None,
             },
             vec![r#"send 451-["hi",{"_placeholder":true,"num":0}]"#, "send <x>"],
         ),
@@ -440,17 +441,15 @@ fn notices_are_events() {
 }
 
 #[test]
-fn a_text_in_the_last_place_is_not_taken_for_a_position() {
+fn an_event_for_one_client_ends_with_its_mark() {
     let mut talk = connected();
-    talk.hears("40/third");
-    let reply = Reply::Entered { id: ConnectionId::from("three"), session: Some("P".into()), recovered: false };
-    talk.answers("e/third", reply);
     for (payload, said) in [
-        (json(r#""text""#), r#"send 42["hi","text",null]"#),
-        (arguments::list([]), r#"send 42["hi",null]"#),
-        (json("1"), r#"send 42["hi",1]"#),
+        (json(r#""text""#), r#"send 42["hi","text","~0:7"]"#),
+        (arguments::list([]), r#"send 42["hi","~0:7"]"#),
+        (json("1"), r#"send 42["hi",1,"~0:7"]"#),
     ] {
-        let notice = Notice::Event { channel: None, event: "hi".into(), payload, ack: None };
+        let mark = Some(Position { epoch: "~0".into(), offset: 7 });
+        let notice = Notice::Event { channel: None, event: "hi".into(), payload, ack: None, mark };
         assert_eq!(talk.tells(&notice), [said]);
     }
 }

@@ -255,7 +255,7 @@ mod tests {
 
     fn caller() -> Caller {
         let (app, connection) = (AppId::from("1"), ConnectionId::from("c"));
-        Caller { app, connection, user: None, info: None, protocol: Protocol("test") }
+        Caller { app, connection, user: None, info: None, protocol: Protocol("test"), query: None }
     }
 
     fn number(text: &'static str) -> Payload {

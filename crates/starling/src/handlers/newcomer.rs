@@ -67,6 +67,12 @@ impl Newcomer {
         self.head.as_ref().map(|head| &head.uri)
     }
 
+    /// The query of the request that it came with: all of it where there is a [`uri`](Self::uri), and for Socket.IO
+    /// what is not the protocol's own (`EIO`, `transport`, `sid`, `t`) or a credential (`token`, `ticket`).
+    pub fn query(&self) -> Option<&str> {
+        self.uri().map_or(self.caller.query.as_deref(), Uri::query)
+    }
+
     /// What your middleware put into the extensions of the request, where Starling is mounted in an axum application:
     /// the user of the session, say. None where [`headers`](Self::headers) has none.
     pub fn extensions(&self) -> Option<&Extensions> {

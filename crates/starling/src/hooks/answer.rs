@@ -158,7 +158,7 @@ impl Going {
     /// A hook that lets an act go ahead grants it.
     pub fn decision(self) -> Decision {
         let Self { reply, payload, effects, user: _ } = self;
-        Decision { granted: true, reply, payload, present: None, effects }
+        Decision { granted: true, reply, payload, effects, ..Decision::default() }
     }
 }
 

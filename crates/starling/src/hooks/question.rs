@@ -143,6 +143,7 @@ mod tests {
             user: user.map(UserId::from),
             info: None,
             protocol: Protocol("native"),
+            query: None,
         }
     }
 

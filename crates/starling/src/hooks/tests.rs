@@ -23,6 +23,7 @@ pub(super) fn caller(connection: &str) -> Caller {
         user: Some(UserId::from("ann")),
         info: None,
         protocol: Protocol("native"),
+        query: None,
     }
 }
 

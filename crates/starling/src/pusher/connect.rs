@@ -77,6 +77,7 @@ async fn admit<B>(
         user: None,
         grants: None,
         connected_at: unix_ms(),
+        query: None,
     };
     let mut effects = Effects::default();
     if let Some(application) = shared.hub.application() {

@@ -74,8 +74,9 @@ async fn open(
     speech: Speech,
 ) -> Result<Response<Body>, Refused> {
     let permit = enter(shared, live, &head.headers, client)?;
-    let claims = claims(shared, live, &head.headers, head.uri.query().unwrap_or_default()).await?;
-    let admitted = admitted(shared, live, claims, speech).await?;
+    let query = head.uri.query().unwrap_or_default();
+    let claims = claims(shared, live, &head.headers, query).await?;
+    let admitted = admitted(shared, live, claims, query, speech).await?;
     let sid = new_sid(shared);
     let opening = Opening {
         key: sid.clone(),

@@ -27,6 +27,9 @@ pub(crate) struct Desk {
     pub pending: VecDeque<Errand>,
     /// Another transport is about to take over: nothing is handed out here.
     pub held_back: bool,
+    /// Another transport wants to take over: at this tick, who waits gives way to it, if nothing came until then. 0: none
+    /// does.
+    pub yields_at: u32,
     /// How the connection ended, for who fetches next.
     pub closing: Option<Closing>,
     /// How long nobody may come before the client counts as lost, in ticks.
@@ -69,6 +72,7 @@ impl Desk {
             waiting: None,
             pending: VecDeque::new(),
             held_back: false,
+            yields_at: 0,
             closing: None,
             patience,
             candidate_of: None,
@@ -104,6 +108,18 @@ impl Desk {
     /// Who waits, unless they went away.
     pub fn take_waiting(&mut self) -> Option<oneshot::Sender<Fetched>> {
         self.waiting.take().filter(|waiting| !waiting.is_closed())
+    }
+
+    /// Who waits gives way to the transport that takes over, if it is time.
+    pub fn yield_when_due(&mut self, now: u32) {
+        if self.yields_at == 0 || now < self.yields_at {
+            return;
+        }
+        self.yields_at = 0;
+        self.held_back = true;
+        if let Some(waiting) = self.take_waiting() {
+            let _ = waiting.send(Fetched::Superseded);
+        }
     }
 
     /// Whether somebody waits.

@@ -23,6 +23,10 @@ const MAX_FETCH: usize = 1 << 20;
 /// is known of them.
 const MAX_PENDING: usize = 256;
 
+/// Ticks until a client that waits gives way to the transport that takes over: one begun, and a whole one, which is how
+/// long Engine.IO's own server takes.
+const YIELDS_WITHIN: u32 = 2;
+
 impl Worker {
     /// Does something for a client that sent a request.
     pub(super) fn errand(&mut self, slot: Slot, errand: Errand) {
@@ -146,7 +150,11 @@ impl Worker {
         };
         match waiting.send(fetched) {
             Ok(()) if is_over => self.remove(slot, CloseReason::Normal),
-            Ok(()) => {}
+            Ok(()) => {
+                if std::mem::take(&mut desk.yields_at) > 0 {
+                    desk.held_back = true;
+                }
+            }
             // Gone in this very moment: the next one gets it.
             Err(Fetched::Waiting(bytes)) => outbox.push_front(bytes),
             Err(Fetched::Closed(bytes, closing)) => {
@@ -213,13 +221,17 @@ impl Worker {
         }
     }
 
-    /// A WebSocket is about to take over a session: fetching ends here, so that the client may pause it.
+    /// A WebSocket is about to take over a session: fetching ends here, so that the client may pause it. Who waits gets
+    /// what comes next, so that nothing stands still meanwhile, and gives way soon if there is nothing.
     pub(super) fn probe(&mut self, candidate: Slot) {
+        let now = tick(self.now);
         let Some(target) = self.target_of(candidate) else { return };
         let Some(desk) = self.shard.get_mut(target).and_then(|target| target.endpoint.desk.as_mut()) else { return };
-        desk.held_back = true;
-        if let Some(waiting) = desk.take_waiting() {
-            let _ = waiting.send(Fetched::Superseded);
+        if desk.is_visited() {
+            desk.yields_at = now + YIELDS_WITHIN;
+            self.reschedule(target);
+        } else {
+            desk.held_back = true;
         }
     }
 
@@ -278,6 +290,7 @@ impl Worker {
             }
             if let Some(desk) = &mut connection.endpoint.desk {
                 desk.held_back = false;
+                desk.yields_at = 0;
                 if let Some(waiting) = desk.take_waiting() {
                     let _ = waiting.send(Fetched::Superseded);
                 }
@@ -299,6 +312,7 @@ impl Worker {
             && let Some(desk) = &mut target.endpoint.desk
         {
             desk.held_back = false;
+            desk.yields_at = 0;
         }
         if let (Some(waiting), Some(closing)) = (desk.take_waiting(), desk.closing.take()) {
             let _ = waiting.send(Fetched::Closed(Bytes::new(), closing));

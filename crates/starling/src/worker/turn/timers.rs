@@ -57,6 +57,9 @@ impl Worker {
             }
             State::AwaitAuth | State::Open => {}
         }
+        if let Some(desk) = &mut line.desk {
+            desk.yield_when_due(now);
+        }
         if line.expires_at != 0 && line.expires_at <= unix_ms {
             return self.end_with(slot, ErrorCode::TokenExpired, "the token has expired", CloseReason::TokenExpired);
         }
@@ -124,6 +127,9 @@ impl Worker {
         if line.expires_at != 0 && !is_closing {
             let left = Duration::from_millis(line.expires_at.saturating_sub(unix_ms));
             next = next.min(now + ticks(left));
+        }
+        if let Some(desk) = line.desk.as_ref().filter(|desk| desk.yields_at > 0) {
+            next = next.min(desk.yields_at);
         }
         let next = next.max(now + 1);
         if line.scheduled == 0 || next < line.scheduled {
