@@ -48,6 +48,11 @@ impl Backend {
         Ok(Self { client: client.context("cannot set up HTTP")?, url, credentials })
     }
 
+    /// The server's address.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// The answer to a `POST` of JSON. `deed` is what a message says cannot be done: `publish to`.
     ///
     /// # Errors
@@ -56,6 +61,19 @@ impl Backend {
     pub async fn post(&self, deed: &str, name: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
         let request = self.client.post(self.endpoint(name)).header("content-type", "application/json").body(body);
         self.send(deed, request).await
+    }
+
+    /// The answer to a `GET`; `deed` as in [`post`](Self::post).
+    ///
+    /// # Errors
+    ///
+    /// When the server cannot be reached, or refuses.
+    pub async fn get(&self, deed: &str, name: &str, query: &[(&str, &str)]) -> anyhow::Result<Bytes> {
+        let mut url = self.endpoint(name);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        self.send(deed, self.client.get(url)).await
     }
 
     /// An answer as what it should be.

@@ -3,6 +3,11 @@
 //! The clients are those of `starling-load`; here is what a user asks for, turned into a plan for them, and what is
 //! printed. `docs/bench.md` explains scenarios, figures and how to drive other servers.
 
+#[cfg(feature = "tui")]
+mod bar;
+#[cfg(not(feature = "tui"))]
+#[path = "bench/bar_off.rs"]
+mod bar;
 mod options;
 mod plan;
 mod spectator;

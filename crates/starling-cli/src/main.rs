@@ -20,6 +20,7 @@ mod serve;
 mod settings;
 mod subscribe;
 mod token;
+mod top;
 
 /// Gives memory back after clients leave; see `.cargo/config.toml` for how soon.
 #[global_allocator]
@@ -44,6 +45,7 @@ enum Command {
     Publish(publish::PublishArgs),
     Subscribe(subscribe::SubscribeArgs),
     Bench(bench::BenchArgs),
+    Top(top::TopArgs),
 }
 
 fn main() -> ExitCode {
@@ -66,5 +68,6 @@ fn run(cli: Cli) -> Result<(), failure::Failure> {
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Top(args) => top::run(args),
     }
 }

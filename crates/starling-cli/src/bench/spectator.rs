@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use anyhow::Context;
 use starling_load::watch::{Stage, Watch};
 
+use super::bar::Bar;
+
 /// The exit code after a second Ctrl-C: 128 + SIGINT, as of any program that it ends.
 const INTERRUPTED: i32 = 130;
 
 pub struct Spectator {
     stop: Arc<AtomicBool>,
+    bar: Bar,
 }
 
 impl Spectator {
@@ -22,15 +25,19 @@ impl Spectator {
     pub fn start() -> anyhow::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         listen(stop.clone())?;
-        Ok(Self { stop })
+        Ok(Self { stop, bar: Bar::new() })
     }
 
     /// Leaves the terminal as it was.
-    pub fn finish(&mut self) {}
+    pub fn finish(&mut self) {
+        self.bar.clear();
+    }
 }
 
 impl Watch for Spectator {
-    fn see(&mut self, _: Stage, _: u64, _: u64) {}
+    fn see(&mut self, stage: Stage, done: u64, of: u64) {
+        self.bar.show(stage, done, of);
+    }
 
     fn wants_stop(&self) -> bool {
         self.stop.load(Relaxed)

@@ -30,8 +30,8 @@ fn report(output: &Output) -> Value {
 
 /// Runs a scenario against the real server; what it printed.
 fn run(server: &Server, args: &[&str]) -> Value {
-    let pid = server.pid().to_string();
-    let usual = ["--url", &server.url, "--duration", "500ms", "--warmup", "100ms", "--json", "--server-pid", &pid];
+    let pid = server.child.id().to_string();
+    let usual = ["--url", &server.url, "--duration", "1s", "--warmup", "100ms", "--json", "--server-pid", &pid];
     let output = bench(&[args, &usual].concat());
     assert_eq!(output.status.code(), Some(0), "{args:?}: {}", stderr(&output));
     let report = report(&output);

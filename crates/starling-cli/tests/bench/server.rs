@@ -7,7 +7,7 @@ use std::{
 };
 
 pub struct Server {
-    child: Child,
+    pub child: Child,
     pub url: String,
 }
 
@@ -40,10 +40,6 @@ impl Server {
         // It shall never wait for someone to read what it prints.
         std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
         Self { child, url }
-    }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

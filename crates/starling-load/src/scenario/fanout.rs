@@ -13,6 +13,8 @@ use crate::{
 
 /// How long the last messages may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a run that failed goes on, to tell a server that is gone from one that ended a connection.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Publishes to the members of [`Plan::channels`].
 pub(super) fn run(plan: &Plan, watch: &mut dyn Watch) -> Result<Report> {
@@ -80,11 +82,12 @@ pub(super) fn drive(
     Ok(())
 }
 
-/// Waits for what is on its way.
+/// Waits for what is on its way; after a failure only a moment, for what else the server ends.
 pub(super) fn settle(fleet: &mut Fleet, publishes: &mut Publishes<'_>, watch: &mut dyn Watch) -> Result<()> {
-    let end = Instant::now() + PATIENCE;
+    let failed = publishes.failure.is_some();
+    let end = Instant::now() + if failed { MOMENT } else { PATIENCE };
     let waiting = publishes.in_flight as u64;
-    while publishes.in_flight > 0 && Instant::now() < end && publishes.failure.is_none() {
+    while (failed || publishes.in_flight > 0) && Instant::now() < end && !publishes.all_are_lost() {
         watch.see(Stage::Settling, waiting - (publishes.in_flight as u64).min(waiting), waiting);
         fleet.turn(Some(Duration::from_millis(50)), |id, event| publishes.on_event(id, event))?;
     }

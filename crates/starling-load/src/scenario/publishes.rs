@@ -233,11 +233,16 @@ impl<'p> Publishes<'p> {
         self.problem(&format!("connection lost: {reason}"));
         self.lost_connections += usize::from(self.channel_of.get(id).copied().flatten().is_some());
         let publishes = self.channels.iter().any(|channel| channel.publisher == id);
-        if self.lost_connections == self.members.len() {
+        if self.all_are_lost() {
             self.failure = Some(format!("the server ended all connections: {reason}"));
         } else if publishes {
             self.failure.get_or_insert_with(|| format!("the connection that publishes was lost: {reason}"));
         }
+    }
+
+    /// Whether no member is left.
+    pub(super) fn all_are_lost(&self) -> bool {
+        self.lost_connections == self.members.len()
     }
 
     fn problem(&mut self, text: &str) {

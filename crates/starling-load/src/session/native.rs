@@ -43,7 +43,7 @@ impl Session for Native {
 
     fn open(&mut self, say: &mut Vec<String>) -> bool {
         if let Some(channel) = self.channel.take() {
-            say.push(json!({"type": "subscribe", "channel": channel, "id": JOIN}).to_string());
+            say.push(format!(r#"{{"type":"subscribe","channel":{},"id":"{JOIN}"}}"#, json!(channel)));
             return false;
         }
         self.joined = true;

@@ -112,9 +112,7 @@ fn apps(shared: &Shared, only: Option<&AppId>) -> Vec<AppId> {
 fn connections(families: &mut Families, shared: &Shared, apps: &[AppId]) {
     let family = families.add(Kind::Gauge, "starling_connections", "Open connections.");
     for app in apps {
-        let counters = shared.hub.counters().of(app);
-        let open = |form| u64::try_from(counters.connections.of(form).load(Relaxed)).unwrap_or(0);
-        for (protocol, count) in by_protocol(open) {
+        for (protocol, count) in open_by_protocol(&shared.hub.counters().of(app)) {
             family.sample([("app", app.as_str()), ("protocol", protocol)], count);
         }
     }
@@ -201,6 +199,11 @@ fn each_app(
     for app in apps {
         family.sample([("app", app.as_str())], count(&shared.hub.counters().of(app)));
     }
+}
+
+/// An app's open connections on this node.
+pub(super) fn open_by_protocol(counters: &AppCounters) -> BTreeMap<&'static str, u64> {
+    by_protocol(|form| u64::try_from(counters.connections.of(form).load(Relaxed)).unwrap_or(0))
 }
 
 /// Numbers by form, added up for each protocol.

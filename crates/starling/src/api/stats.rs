@@ -1,5 +1,6 @@
 //! An app's numbers in one object.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use serde::Serialize;
@@ -8,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::answer::{Answer, json};
 use super::census::{self, Census};
+use super::metrics;
 use super::openapi::Refused;
 use super::routes::Call;
 
@@ -24,6 +26,8 @@ struct Stats<'a> {
     uptime_seconds: u64,
     /// Open connections on all nodes.
     connections: u64,
+    /// Open connections on the answering node.
+    connections_by_protocol: BTreeMap<&'static str, u64>,
     /// Occupied channels on all nodes, user channels left out.
     channels: u64,
     /// Memberships in them.
@@ -67,6 +71,7 @@ pub(super) async fn get_stats(call: Call) -> Answer {
         version: env!("CARGO_PKG_VERSION"),
         uptime_seconds: call.shared.clock.now().micros / 1_000_000,
         connections: connections.sum(),
+        connections_by_protocol: metrics::open_by_protocol(&counters),
         channels: census.channels(),
         members: census.members(),
         messages: MessageCounts {
