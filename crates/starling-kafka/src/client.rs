@@ -55,9 +55,10 @@ impl Signals {
     /// The brokers are away, or seem to be.
     pub fn doubt(&self, why: &str) {
         self.doubts.fetch_add(1, Ordering::AcqRel);
-        // What is there when they are back may not be what was there.
-        self.misplaced.store(true, Ordering::Release);
         if self.healthy.swap(false, Ordering::AcqRel) {
+            // What is there when they are back may not be what was there. Once: looking takes time, in which nothing is
+            // read, and more would seem to be amiss.
+            self.misplaced.store(true, Ordering::Release);
             tracing::warn!(why, "Kafka is down");
         }
         self.changed.notify_one();
@@ -86,7 +87,10 @@ impl Signals {
             RDKafkaErrorCode::ClusterAuthorizationFailed | RDKafkaErrorCode::TopicAuthorizationFailed => {
                 ConnectError::Forbidden(reason.into())
             }
-            RDKafkaErrorCode::AllBrokersDown => return self.doubt("no broker can be reached"),
+            RDKafkaErrorCode::AllBrokersDown => {
+                self.misplaced.store(true, Ordering::Release);
+                return self.doubt("no broker can be reached");
+            }
             _ => return,
         };
         *self.hopeless.lock() = Some(hopeless);

@@ -49,6 +49,16 @@ impl From<KafkaError> for Obstacle {
     }
 }
 
+/// Sees to it that every topic is still there.
+pub(crate) fn ensure_again(options: &KafkaOptions, context: &Context, consumer: &Consumer) -> Result<(), Obstacle> {
+    let metadata = consumer.fetch_metadata(None, options.timeout)?;
+    let is_there = |topic: Topic| {
+        let name = topic.name(&options.prefix);
+        metadata.topics().iter().any(|found| found.name() == name && !found.partitions().is_empty())
+    };
+    if Topic::ALL.into_iter().all(is_there) { Ok(()) } else { ensure(options, context, consumer) }
+}
+
 /// Sees to it that every topic is there and is as it must be.
 pub(crate) fn ensure(options: &KafkaOptions, context: &Context, consumer: &Consumer) -> Result<(), Obstacle> {
     let metadata = consumer.fetch_metadata(None, options.timeout)?;

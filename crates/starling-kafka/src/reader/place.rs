@@ -88,7 +88,7 @@ impl Shared {
 
     /// Goes on after the brokers were away, or the library lost its place.
     pub(super) fn place_again(&self, consumer: &Consumer) -> Result<Option<Damage>, Obstacle> {
-        topics::ensure(&self.options, &self.writer.context(), consumer)?;
+        topics::ensure_again(&self.options, &self.writer.context(), consumer)?;
         let mut damage = Damage { ends: Vec::new(), lost: HashSet::new(), restarts: Vec::new() };
         let (mut starts, mut is_damaged) = (Vec::new(), false);
         for (place, low, high) in self.bounds(consumer)? {
