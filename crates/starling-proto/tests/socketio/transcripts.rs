@@ -172,16 +172,16 @@ fn what_is_refused_may_be_tried_again() {
 fn events_are_requests() {
     let mut talk = connected();
     for (packet, request) in [
-        (r#"42["a"]"#, r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None, mark: None }"#),
-        (r#"42["a",1.0]"#, r#"request  Event { channel: None, event: "a", payload: Json(1.0), fallback: None, mark: None }"#),
+        (r#"42["a"]"#, r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None }"#),
+        (r#"42["a",1.0]"#, r#"request  Event { channel: None, event: "a", payload: Json(1.0), fallback: None }"#),
         (
             r#"42["a",1,"2"]"#,
-            r#"request  Event { channel: None, event: "a", payload: Json( [1,"2"]), fallback: None, mark: None }"#,
+            r#"request  Event { channel: None, event: "a", payload: Json( [1,"2"]), fallback: None }"#,
         ),
-        (r#"42[5,1]"#, r#"request  Event { channel: None, event: "5", payload: Json(1), fallback: None, mark: None }"#),
+        (r#"42[5,1]"#, r#"request  Event { channel: None, event: "5", payload: Json(1), fallback: None }"#),
         (
             r#"42/chat,12["a",{}]"#,
-            r#"request a12/chat Event { channel: Some("/chat#"), event: "a", payload: Json({}), fallback: None, mark: None }"#,
+            r#"request a12/chat Event { channel: Some("/chat#"), event: "a", payload: Json({}), fallback: None }"#,
         ),
         (
             r#"421["subscribe","r"]"#,
@@ -288,19 +288,19 @@ fn attachments_are_put_together() {
         talk.hears_bytes(&[4, 5, 6]),
         [concat!(
             r#"request a7/ Event { channel: None, event: "a", payload: Json( [{"_placeholder":true,"data":"AQID"},"#,
-            r#"{"x":{"_placeholder":true,"data":"BAUG"}}]), fallback: None, mark: None }"#
+            r#"{"x":{"_placeholder":true,"data":"BAUG"}}]), fallback: None }"#
         )]
     );
     talk.hears(r#"451-["a",{"_placeholder":true,"num":0}]"#);
     assert_eq!(
         talk.hears_bytes(b"\x01"),
-        [r#"request  Event { channel: None, event: "a", payload: Binary(b"\x01"), fallback: None, mark: None }"#]
+        [r#"request  Event { channel: None, event: "a", payload: Binary(b"\x01"), fallback: None }"#]
     );
     talk.hears(r#"461-3[{"_placeholder":true,"num":0}]"#);
     assert_eq!(talk.hears_bytes(b"\x01"), [r#"request  Acknowledge { ack: 3, payload: Binary(b"\x01") }"#]);
     assert_eq!(
         talk.hears(r#"450-["a"]"#),
-        [r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None, mark: None }"#]
+        [r#"request  Event { channel: None, event: "a", payload: Json( []), fallback: None }"#]
     );
     talk.hears(r#"451-["publish","r","e",{"_placeholder":true,"num":0}]"#);
     assert!(talk.hears_bytes(b"\x01")[0].contains(r#"payload: Binary(b"\x01")"#));
