@@ -205,11 +205,7 @@ fn refused(json: &mut Vec<u8>, refusal: &Refusal) {
 }
 
 /// What the client did not ask for. What it is told of all its namespaces is written for each of `namespaces`.
-pub(super) fn notice<'a>(
-    notice: &Notice,
-    namespaces: impl Iterator<Item = &'a str>,
-    out: &mut Vec<OwnedPacket>,
-) {
+pub(super) fn notice<'a>(notice: &Notice, namespaces: impl Iterator<Item = &'a str>, out: &mut Vec<OwnedPacket>) {
     match notice {
         Notice::Gap { channel, missed } => {
             let (namespace, room) = place(channel);

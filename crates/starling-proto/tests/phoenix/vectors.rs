@@ -95,7 +95,8 @@ impl Server {
                 }
                 "bin" => {
                     let payload = Payload::Binary((&[0, 1][..]).into());
-                    let told = Notice::Event { channel: Some(channel), event: "bin".into(), payload, ack: None, mark: None };
+                    let told =
+                        Notice::Event { channel: Some(channel), event: "bin".into(), payload, ack: None, mark: None };
                     self.act(|session, out| session.notify(&told, out));
                     (Reply::Event(Some(Payload::Binary((&[1, 2, 3, 4][..]).into()))), None)
                 }

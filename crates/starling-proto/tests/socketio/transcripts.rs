@@ -416,11 +416,23 @@ fn notices_are_events() {
             vec![r#"send 42["drain",{"reconnectIn":70}]"#, r#"send 42/chat,["drain",{"reconnectIn":70}]"#],
         ),
         (
-            Notice::Event { channel: Some(channel("/chat#")), event: "hi".into(), payload: json("[1]"), ack: Some(9), mark: None },
+            Notice::Event {
+                channel: Some(channel("/chat#")),
+                event: "hi".into(),
+                payload: json("[1]"),
+                ack: Some(9),
+                mark: None,
+            },
             vec![r#"send 42/chat,9["hi",[1]]"#],
         ),
         (
-            Notice::Event { channel: None, event: "hi".into(), payload: arguments::list(["1", "\"2\""]), ack: None, mark: None },
+            Notice::Event {
+                channel: None,
+                event: "hi".into(),
+                payload: arguments::list(["1", "\"2\""]),
+                ack: None,
+                mark: None,
+            },
             vec![r#"send 42["hi",1,"2"]"#],
         ),
         (
