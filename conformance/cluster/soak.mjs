@@ -93,7 +93,7 @@ export async function soak({ engine, seconds, every, nodes: size = 3, fault = "k
     for (let n = 0; records.some((record) => !record.isStarted); n += 1) {
       for (const channel of CHANNELS) await publishOverHttp(balancer, channel, { from: "first", n }, `first-${channel}-${n}`, acknowledgements);
       await pause(200);
-      if (n > 150) throw new Error(`not subscribed: ${records.filter((it) => !it.isStarted).map(({ name }) => name)}`);
+      if (n > 150) throw new Error(`not subscribed: ${records.filter((it) => !it.isStarted).map(({ name, told }) => `${name} ${told}`)}`);
     }
     say(`${size} nodes on ${engine}, ${followers.length} followers, ${allPublishers.length} publishers; ${fault} every ${every} s for ${seconds} s`);
     const publishing = allPublishers.map((publish) => publish(balancer, CHANNELS, acknowledgements, () => stopped, rest));
