@@ -145,14 +145,12 @@ impl IdleWorker {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(self, index: usize, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
-        std::thread::Builder::new()
-            .name(format!("starling-{index}"))
-            .spawn(move || {
-                // What an application's code spawns, and the timers that it makes, belong to the runtime.
-                let runtime = shared.runtime.clone();
-                let _entered = runtime.enter();
-                turn::Worker::new(self.poll, self.handle, index, shared).run();
-            })
+        std::thread::Builder::new().name(format!("starling-{index}")).spawn(move || {
+            // What an application's code spawns, and the timers that it makes, belong to the runtime.
+            let runtime = shared.runtime.clone();
+            let _entered = runtime.enter();
+            turn::Worker::new(self.poll, self.handle, index, shared).run();
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH};
 use flate2::read::GzDecoder;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::answer::{Answer, Failure, typed};
