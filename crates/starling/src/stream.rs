@@ -132,10 +132,10 @@ fn carried(mailbox: Mailbox, ready: Bytes, cursor: Option<(Cursor, bool)>, is_zi
                 None => bytes,
             };
             match fetched {
-                Ok(Some(Fetched::Waiting(bytes))) => next = Some(stamped(&mut stamper, bytes)),
+                Ok(Some(Fetched::Waiting(bytes, _))) => next = Some(stamped(&mut stamper, bytes)),
                 // Fetching often enough keeps the session; the client hears a comment.
                 Ok(None) => next = Some(comment.clone()),
-                Ok(Some(Fetched::Closed(bytes, _))) => {
+                Ok(Some(Fetched::Closed(bytes, ..))) => {
                     // The client may be gone, and then nobody misses it.
                     let _ = parts.send(stamped(&mut stamper, bytes)).await;
                     return;

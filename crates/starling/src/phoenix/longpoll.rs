@@ -188,12 +188,12 @@ async fn poll(shared: &Shared, live: &LiveOptions, name: &str, mailbox: &Mailbox
     let token = Some(fresh_token(shared, live, name));
     let mut messages = Vec::new();
     let status = match mailbox.fetch(WINDOW, true).await {
-        Ok(Some(Fetched::Waiting(bytes))) => {
+        Ok(Some(Fetched::Waiting(bytes, _))) => {
             open_envelopes(bytes, &mut messages);
             200
         }
         Ok(Some(Fetched::Superseded | Fetched::Occupied | Fetched::Moved) | None) => 204,
-        Ok(Some(Fetched::Closed(bytes, closing))) => {
+        Ok(Some(Fetched::Closed(bytes, closing, _))) => {
             open_envelopes(bytes, &mut messages);
             match closing.reason {
                 _ if !messages.is_empty() => 200,

@@ -102,8 +102,8 @@ async fn poll(live: &LiveOptions, mailbox: &Mailbox) -> Result<Response<Body>, R
     visit.is_over = true;
     let mut packets = Vec::new();
     match fetched {
-        Ok(Some(Fetched::Waiting(bytes))) => open_envelopes(bytes, &mut packets),
-        Ok(Some(Fetched::Closed(bytes, closing))) => {
+        Ok(Some(Fetched::Waiting(bytes, _))) => open_envelopes(bytes, &mut packets),
+        Ok(Some(Fetched::Closed(bytes, closing, _))) => {
             open_envelopes(bytes, &mut packets);
             match closing.reason {
                 // Nobody was waiting when it was lost.

@@ -23,6 +23,8 @@ pub(crate) struct Desk {
     pub key: Option<Arc<str>>,
     /// Who waits for what is in the outbox.
     pub waiting: Option<oneshot::Sender<Fetched>>,
+    /// How often something was handed over to who fetched.
+    pub handed: u64,
     /// What came while an earlier request had to be answered first.
     pub pending: VecDeque<Errand>,
     /// Another transport is about to take over: nothing is handed out here.
@@ -43,16 +45,17 @@ pub(crate) struct Desk {
 /// What somebody who fetches gets.
 #[derive(Debug)]
 pub(crate) enum Fetched {
-    /// What waited, in the connection's framing.
-    Waiting(Bytes),
+    /// What waited, in the connection's framing, and the how-manieth hand-over of this connection that is: who had the one
+    /// before has not missed anything.
+    Waiting(Bytes, u64),
     /// Nothing: somebody else fetches now, or another transport takes over.
     Superseded,
     /// Nothing: somebody else is fetching.
     Occupied,
     /// Nothing: the connection has a socket of its own by now.
     Moved,
-    /// The last that waited; the connection is at its end.
-    Closed(Bytes, Closing),
+    /// The last that waited, numbered like what waited before; the connection is at its end.
+    Closed(Bytes, Closing, u64),
 }
 
 /// Something to do for a connection.
@@ -70,6 +73,7 @@ impl Desk {
         Self {
             key,
             waiting: None,
+            handed: 0,
             pending: VecDeque::new(),
             held_back: false,
             yields_at: 0,

@@ -141,23 +141,24 @@ impl Worker {
         let Connection { endpoint, outbox, .. } = connection;
         let Some(desk) = &mut endpoint.desk else { return };
         let fetched = match desk.closing.take_if(|_| is_over) {
-            Some(closing) => Fetched::Closed(bytes, closing),
+            Some(closing) => Fetched::Closed(bytes, closing, desk.handed + 1),
             None if bytes.is_empty() => {
                 desk.waiting = Some(waiting);
                 return;
             }
-            None => Fetched::Waiting(bytes),
+            None => Fetched::Waiting(bytes, desk.handed + 1),
         };
         match waiting.send(fetched) {
             Ok(()) if is_over => self.remove(slot, CloseReason::Normal),
             Ok(()) => {
+                desk.handed += 1;
                 if std::mem::take(&mut desk.yields_at) > 0 {
                     desk.held_back = true;
                 }
             }
             // Gone in this very moment: the next one gets it.
-            Err(Fetched::Waiting(bytes)) => outbox.push_front(bytes),
-            Err(Fetched::Closed(bytes, closing)) => {
+            Err(Fetched::Waiting(bytes, _)) => outbox.push_front(bytes),
+            Err(Fetched::Closed(bytes, closing, _)) => {
                 outbox.push_front(bytes);
                 desk.closing = Some(closing);
             }
@@ -315,7 +316,7 @@ impl Worker {
             desk.yields_at = 0;
         }
         if let (Some(waiting), Some(closing)) = (desk.take_waiting(), desk.closing.take()) {
-            let _ = waiting.send(Fetched::Closed(Bytes::new(), closing));
+            let _ = waiting.send(Fetched::Closed(Bytes::new(), closing, 0));
         }
     }
 }
