@@ -24,7 +24,7 @@ pub struct Caller {
     /// What it speaks.
     pub protocol: Protocol,
     /// The query of the request that it came with, without what the protocol itself or a credential is; only where the
-    /// protocol lets clients in later than with that request (Socket.IO), and none if nothing is left.
+    /// protocol lets clients in later than with that request, and none if nothing is left.
     pub query: Option<Arc<str>>,
 }
 
@@ -70,7 +70,7 @@ pub struct Decision {
     pub granted: bool,
     /// What the requester is answered.
     pub reply: Option<Payload>,
-    /// An event is not answered at all, where the protocol promises no answer (Socket.IO: the client's ack never comes).
+    /// An event is not answered at all, where the protocol promises no answer.
     pub unanswered: bool,
     /// Replaces the payload of a publish.
     pub payload: Option<Payload>,
