@@ -35,6 +35,10 @@ fn each_crate_depends_only_on_what_is_below_it() {
     assert!(own("starling-core").is_empty());
     assert_eq!(own("starling-proto"), ["starling-core"]);
     assert_eq!(own("starling-hub"), ["starling-core"]);
+    assert_eq!(own("starling-wire"), ["starling-core"]);
+    assert_eq!(own("starling-redis"), ["starling-core"]);
+    assert_eq!(own("starling-nats"), ["starling-core", "starling-wire"]);
+    assert_eq!(own("starling-kafka"), ["starling-core", "starling-wire"]);
     assert_eq!(own("starling-client"), ["starling-core", "starling-proto"]);
     assert_eq!(own("starling"), ["starling-core", "starling-hub", "starling-proto"]);
 }

@@ -12,7 +12,7 @@ use crate::link::unavailable;
 use crate::names::{escape, unescape};
 use crate::shared::{Shared, now};
 use crate::streams::{Entry, Kind, Place, StoreError};
-use crate::wire::{Foreign, Wire, fields};
+use crate::wire::{Wire, fields};
 
 /// How often one of the nodes removes what is over.
 pub(crate) const CLEANING: Duration = Duration::from_secs(30);

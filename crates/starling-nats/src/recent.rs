@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use starling_core::{EngineError, HistoryRange, Position, Publication, Published};
 
 use crate::link::unavailable;
 use crate::names::Key;
 use crate::shared::{Shared, now};
 use crate::streams::{Kind, StoreError};
-use crate::wire::{Foreign, Wire, fields};
+use crate::wire::{Wire, fields};
 
 /// Milliseconds after which a reservation without an answer is nobody's; more than an operation may take.
 const ABANDONED: u64 = 10_000;

@@ -2,10 +2,9 @@
 //!
 //! The header is all that a node reads of records that do not concern it; and a tombstone has no value.
 
-use bytes::Bytes;
-use starling_core::{AppId, Control, Epoch, Message, NodeId, Payload, PresenceEntry, RawJson};
+use starling_core::{AppId, Control, Epoch, NodeId};
 
-use super::{Foreign, Wire, fields, variants};
+use super::{fields, variants};
 
 /// The header of every record.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,7 +91,6 @@ fields! {
     Stamp { by, seq, act }
     Seen { next, head }
     Ordered { app, control }
-    PresenceEntry { user, connection, data, revision }
 }
 
 variants! {
@@ -120,78 +118,14 @@ variants! {
     }
 }
 
-impl Wire for Message {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.app.write(out);
-        self.channel.write(out);
-        self.id.write(out);
-        self.event.write(out);
-        self.payload.write(out);
-        self.user.write(out);
-        self.ts.write(out);
-        self.key.write(out);
-        self.exclude.write(out);
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        Ok(Self {
-            app: Wire::read(input)?,
-            channel: Wire::read(input)?,
-            id: Wire::read(input)?,
-            event: Wire::read(input)?,
-            payload: Wire::read(input)?,
-            user: Wire::read(input)?,
-            ts: Wire::read(input)?,
-            key: Wire::read(input)?,
-            exclude: Wire::read(input)?,
-            position: None,
-        })
-    }
-}
-
-impl Wire for Payload {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Json(json) => {
-                out.push(0);
-                json.write(out);
-            }
-            Self::Binary(bytes) => {
-                out.push(1);
-                bytes.write(out);
-            }
-        }
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        match u8::read(input)? {
-            0 => Ok(Self::Json(RawJson::read(input)?)),
-            // Copied, so that a small payload does not keep a whole record in memory.
-            1 => Ok(Self::Binary(Bytes::copy_from_slice(&Bytes::read(input)?))),
-            _ => Err(Foreign),
-        }
-    }
-}
-
-impl Wire for RawJson {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.bytes().write(out);
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        let text = Bytes::read(input)?;
-        std::str::from_utf8(&text).map_err(|_| Foreign)?;
-        Ok(Self::from_valid(Bytes::copy_from_slice(&text)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_core::{ChannelName, ConnectionId, MessageId, UserId};
+    use crate::wire::{Foreign, Wire};
+    use bytes::Bytes;
 
     #[test]
-    fn stamps_and_messages_come_back_as_they_were_and_cut_ones_are_foreign() {
+    fn stamps_come_back_as_they_were_and_cut_ones_are_foreign() {
         let seen = Seen { next: 300, head: Some((Epoch::from("e"), (7, 1_700_000_000_000))) };
         let act = Act::Publish { size: 1000, ttl: 3_600_000, remember: Some(120_000), forget: u64::MAX, seen };
         let stamp = Stamp { by: NodeId::from("n"), seq: 9, act };
@@ -199,21 +133,6 @@ mod tests {
         assert_eq!(Stamp::decode(&bytes), Ok(stamp));
         for cut in 0..bytes.len() {
             assert_eq!(Stamp::decode(&bytes.slice(..cut)), Err(Foreign), "{cut} of {} bytes", bytes.len());
-        }
-        for payload in [Payload::Binary(vec![0, 255].into()), Payload::Json(RawJson::parse("[1.50]").unwrap())] {
-            let message = Message {
-                app: AppId::from("1"),
-                channel: ChannelName::parse("日本").unwrap(),
-                id: MessageId::from("m"),
-                event: "é".into(),
-                payload,
-                user: Some(UserId::from("ann")),
-                ts: u64::MAX,
-                position: None,
-                key: Some("k".into()),
-                exclude: Some(ConnectionId::from("c")),
-            };
-            assert_eq!(Message::decode(&message.encode()), Ok(message));
         }
         assert_eq!(Stamp::decode(&Bytes::from_static(b"{\"json\":1}")), Err(Foreign));
     }

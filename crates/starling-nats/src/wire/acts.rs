@@ -1,9 +1,8 @@
-//! What nodes tell and ask each other: orders to all, and questions with their answers.
+//! What nodes tell and ask each other: orders to all, and questions.
 
-use bytes::Bytes;
-use starling_core::{Answer, AppId, Control, NodeId, Occupancy, Position, Query, Survey, Target};
+use starling_core::{AppId, Control, NodeId, Query};
 
-use super::{Foreign, Wire, fields, variants};
+use super::{fields, variants};
 
 /// A message to all nodes.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,9 +23,6 @@ pub(crate) struct Asked {
 
 fields! {
     Asked { app, query, by }
-    Position { epoch, offset }
-    Occupancy { members, users }
-    Survey { connection, user, protocol, channels, connected_at }
 }
 
 variants! {
@@ -34,100 +30,15 @@ variants! {
         0 => Control { app, control }
         1 => Linger { app, channel, who, until, by }
     }
-    Control {
-        0 => Disconnect { target }
-        1 => Revoke { user, before }
-        2 => Subscribe { target, channel }
-        3 => Unsubscribe { target, channel }
-        4 => Emit { target, channel, event, payload }
-        5 => HistoryCleared { channel, head }
-    }
-    Query {
-        0 => Channels { prefix }
-        1 => Channel { channel }
-        2 => Connection { connection }
-        3 => Connections { target }
-        4 => Stats {}
-    }
-}
-
-impl Wire for Target {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Connection(connection) => {
-                out.push(0);
-                connection.write(out);
-            }
-            Self::User(user) => {
-                out.push(1);
-                user.write(out);
-            }
-            Self::Members { of, except, except_connections } => {
-                out.push(2);
-                of.write(out);
-                except.write(out);
-                except_connections.write(out);
-            }
-        }
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        Ok(match u8::read(input)? {
-            0 => Self::Connection(Wire::read(input)?),
-            1 => Self::User(Wire::read(input)?),
-            2 => Self::Members {
-                of: Wire::read(input)?,
-                except: Wire::read(input)?,
-                except_connections: Wire::read(input)?,
-            },
-            _ => return Err(Foreign),
-        })
-    }
-}
-
-impl Wire for Answer {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Channels(channels) => {
-                out.push(0);
-                channels.write(out);
-            }
-            Self::Connection(survey) => {
-                out.push(1);
-                survey.write(out);
-            }
-            Self::Connections(surveys) => {
-                out.push(2);
-                surveys.write(out);
-            }
-            Self::Stats { connections, channels, members } => {
-                out.push(3);
-                connections.write(out);
-                channels.write(out);
-                members.write(out);
-            }
-        }
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        Ok(match u8::read(input)? {
-            0 => Self::Channels(Wire::read(input)?),
-            1 => Self::Connection(Wire::read(input)?),
-            2 => Self::Connections(Wire::read(input)?),
-            3 => Self::Stats {
-                connections: Wire::read(input)?,
-                channels: Wire::read(input)?,
-                members: Wire::read(input)?,
-            },
-            _ => return Err(Foreign),
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_core::{ChannelName, ConnectionId, Epoch, Payload, RawJson, UserId};
+    use crate::wire::Wire;
+    use starling_core::{
+        Answer, ChannelName, ConnectionId, Epoch, Occupancy, Payload, Position, RawJson, Target, UserId,
+    };
 
     #[test]
     fn orders_and_answers_come_back_as_they_were() {

@@ -1,9 +1,8 @@
 //! What is stored: records of logs, and a user's entries in a channel.
 
-use bytes::Bytes;
-use starling_core::{ConnectionId, Epoch, Message, NodeId, Payload, Position, PresenceDiff, PresenceEntry, RawJson};
+use starling_core::{ConnectionId, Epoch, Message, NodeId, Position, PresenceDiff, PresenceEntry};
 
-use super::{Foreign, Wire, fields};
+use super::fields;
 
 /// Several messages of one channel that were published at once, or none: the mark of a log that has none yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,71 +36,6 @@ impl Record {
 }
 
 fields! { Record { epoch, first, latest, cleared, messages } }
-
-impl Wire for Message {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.app.write(out);
-        self.channel.write(out);
-        self.id.write(out);
-        self.event.write(out);
-        self.payload.write(out);
-        self.user.write(out);
-        self.ts.write(out);
-        self.key.write(out);
-        self.exclude.write(out);
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        Ok(Self {
-            app: Wire::read(input)?,
-            channel: Wire::read(input)?,
-            id: Wire::read(input)?,
-            event: Wire::read(input)?,
-            payload: Wire::read(input)?,
-            user: Wire::read(input)?,
-            ts: Wire::read(input)?,
-            key: Wire::read(input)?,
-            exclude: Wire::read(input)?,
-            position: None,
-        })
-    }
-}
-
-impl Wire for Payload {
-    fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Json(json) => {
-                out.push(0);
-                json.write(out);
-            }
-            Self::Binary(bytes) => {
-                out.push(1);
-                bytes.write(out);
-            }
-        }
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        match u8::read(input)? {
-            0 => Ok(Self::Json(RawJson::read(input)?)),
-            // Copied, so that a small payload does not keep a whole record in memory.
-            1 => Ok(Self::Binary(Bytes::copy_from_slice(&Bytes::read(input)?))),
-            _ => Err(Foreign),
-        }
-    }
-}
-
-impl Wire for RawJson {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.bytes().write(out);
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, Foreign> {
-        let text = Bytes::read(input)?;
-        std::str::from_utf8(&text).map_err(|_| Foreign)?;
-        Ok(Self::from_valid(Bytes::copy_from_slice(&text)))
-    }
-}
 
 /// One user's entries in one channel, and the change that made them so.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -141,14 +75,15 @@ impl UserRecord {
 fields! {
     UserRecord { entries, diff, by }
     Stored { entry, node, until, aliases }
-    PresenceEntry { user, connection, data, revision }
-    PresenceDiff { joins, leaves, replaced, users_in, users_out }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use starling_core::{AppId, ChannelName, MessageId, UserId};
+    use crate::wire::Wire;
+    use bytes::Bytes;
+    use starling_core::{AppId, ChannelName, MessageId, Payload, RawJson, UserId};
+    use starling_wire::Foreign;
 
     fn message(payload: Payload) -> Message {
         Message {
