@@ -144,6 +144,12 @@ impl Broker {
     /// Stops it in its tracks: connections stay open, nothing is answered.
     pub fn pause(&self) {
         self.signal("-STOP");
+        // A thread that runs on another core answers for a moment more.
+        if let Some(running) = &self.running {
+            while has_running_threads(running.broker) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 
     /// Lets it go on.
@@ -164,6 +170,15 @@ impl Broker {
         let _ = running.watch.wait();
         let _ = input.as_mut().map(|input| input.write_all(b"ended\n"));
     }
+}
+
+/// Whether a thread of a process that was told to stop goes on, as far as the system tells (proc(5)).
+fn has_running_threads(process: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| fs::read_to_string(thread.path().join("stat")).ok()).any(|stat| {
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        !matches!(state, None | Some('T' | 't' | 'Z' | 'X'))
+    })
 }
 
 impl Drop for Broker {
