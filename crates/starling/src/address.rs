@@ -1,6 +1,6 @@
 //! Networks, and the address that a request really came from.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
@@ -37,11 +37,17 @@ impl Networks {
             if !self.contains(client) {
                 break;
             }
-            let Ok(address) = hop.trim().parse() else { break };
+            let Some(address) = parse_hop(hop.trim()) else { break };
             client = address;
         }
         client
     }
+}
+
+/// An address, which some proxies give with the port.
+fn parse_hop(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|hop| hop.strip_suffix(']')).unwrap_or(hop);
+    bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
 fn parse(entry: &str) -> Result<(u128, u128), InvalidNetwork> {
@@ -92,10 +98,19 @@ mod tests {
     #[test]
     fn only_trusted_proxies_are_believed() {
         let trusted = Networks::parse(&["10.0.0.0/8"]).unwrap();
-        let client = |peer: &str, header| trusted.client(peer.parse().unwrap(), header).to_string();
+        let client = |peer: &str, header: Option<&str>| trusted.client(peer.parse().unwrap(), header).to_string();
         assert_eq!(client("198.51.100.1", Some("203.0.113.9")), "198.51.100.1");
         assert_eq!(client("10.0.0.1", Some("203.0.113.9, 10.0.0.2")), "203.0.113.9");
         assert_eq!(client("10.0.0.1", Some("1.1.1.1, 203.0.113.9")), "203.0.113.9");
+        for (hop, address) in [
+            ("203.0.113.9:1234", "203.0.113.9"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:443", "2001:db8::1"),
+        ] {
+            let header = format!("1.1.1.1, {hop}, 10.0.0.2:80");
+            assert_eq!(client("10.0.0.1", Some(header.as_str())), address, "{hop}");
+        }
         assert_eq!(client("10.0.0.1", Some("garbage")), "10.0.0.1");
         assert_eq!(client("10.0.0.1", None), "10.0.0.1");
     }

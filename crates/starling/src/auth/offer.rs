@@ -78,7 +78,7 @@ impl<'a> Offer<'a> {
     ///
     /// An `Authorization` header with another scheme than `Bearer` says nothing about a user: proxies add them.
     pub fn proof(&self, policy: &AuthPolicy) -> Option<Proof<'a>> {
-        let token = || self.authorization.and_then(bearer);
+        let token = || self.authorization.and_then(user_token);
         let subprotocol = || self.subprotocols.and_then(subprotocol_token);
         let query = || self.token.filter(|_| policy.query_token);
         token()
@@ -96,6 +96,14 @@ impl<'a> Offer<'a> {
             AuthWhen::Upgrade | AuthWhen::Any => self.proof(policy),
         }
     }
+}
+
+/// The token of an `Authorization` header. What was meant for one and is none counts as a bad one, so that nobody is taken
+/// for anonymous by mistake: the scheme without a token, and a token without the scheme.
+fn user_token(authorization: &str) -> Option<&str> {
+    let header = authorization.trim();
+    let is_bare = !header.contains(' ') && (header.split('.').count() == 3 || header.eq_ignore_ascii_case("bearer"));
+    if is_bare { Some("") } else { bearer(header) }
 }
 
 /// The token of the first `bearer.…` entry of a list of subprotocols, such as `starling.v1.json, bearer.eyJ…`.
@@ -142,6 +150,10 @@ mod tests {
             (without_header, closed, Some(Proof::Token("subprotocol"))),
             (without_subprotocol, open, Some(Proof::Ticket("ticket"))),
             (query_only, open, Some(Proof::Token("query"))),
+            (Offer { authorization: Some("Bearer"), ..query_only }, open, Some(Proof::Token(""))),
+            (Offer { authorization: Some("bearer "), ..query_only }, open, Some(Proof::Token(""))),
+            (Offer { authorization: Some("eyJh.eyJz.c2ln"), ..query_only }, open, Some(Proof::Token(""))),
+            (Offer { authorization: Some("Digest x"), ..query_only }, open, Some(Proof::Token("query"))),
             (query_only, closed, None),
             (Offer::default(), open, None),
         ] {
