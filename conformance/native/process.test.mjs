@@ -54,6 +54,15 @@ describe("drain", () => {
     }));
   }
 
+  test("who reads the log may go away", () => withServer({}, async (server) => {
+    const client = await Client.connect(server);
+    server.child.stderr.destroy();
+    server.signal("SIGHUP");
+    server.signal("SIGTERM");
+    await client.closes(1012);
+    assert.deepEqual(await server.exited, { code: 0, signal: null });
+  }));
+
   test("clients are not all told to come back at the same moment", () => withServer({}, async (server) => {
     const clients = await Promise.all(Array.from({ length: 20 }, () => Client.connect(server)));
     server.signal("SIGTERM");

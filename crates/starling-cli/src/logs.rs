@@ -42,7 +42,9 @@ impl LogArgs {
         })?;
         let terminal = std::io::stderr().is_terminal();
         let format = self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // Who reads the log may go away; that is no reason for a server to end.
+        let logs =
+            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
         match format {
             LogFormat::Text => logs.with_ansi(terminal && std::env::var_os("NO_COLOR").is_none()).init(),
             LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),

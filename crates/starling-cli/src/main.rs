@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -26,7 +27,7 @@ mod top;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Realtime messaging server: WebSocket, SSE, long-polling, Socket.IO, Phoenix, Pusher and Ably on one set of channels.
+/// Realtime messaging server: WebSocket, SSE, long-polling, Socket.IO, Phoenix and Pusher on one set of channels.
 #[derive(Debug, Parser)]
 #[command(name = "starling", version, after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.")]
 struct Cli {
@@ -52,7 +53,8 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // Nobody may be there to read it; the exit code tells, too.
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.exit_code()
         }
     }
