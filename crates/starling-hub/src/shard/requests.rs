@@ -78,6 +78,8 @@ pub(crate) struct Joined {
     pub subscribe: Subscribe,
     pub key: ChannelKey,
     pub response: Option<Payload>,
+    /// What the application publishes there once it is a member.
+    pub publish: Vec<Publish>,
     /// What the application has it enter presence with.
     pub present: Option<RawJson>,
     pub result: Result<Option<HistoryPage>, NotJoined>,
@@ -206,30 +208,26 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// What an event publishes and tells comes before its answer, what it ends or begins behind it.
+    /// What an event begins, publishes and tells comes before its answer, what it ends behind it.
     fn answer_event(&mut self, slot: Slot, tag: Tag, decision: Decision, now: Now) {
         let Decision { reply, unanswered, mut effects, .. } = decision;
         let reply = if unanswered { Reply::Unanswered } else { Reply::Event(reply) };
-        let memberships = Effects {
-            join: std::mem::take(&mut effects.join),
-            leave: std::mem::take(&mut effects.leave),
-            ..Effects::default()
-        };
+        let ends = Effects { leave: std::mem::take(&mut effects.leave), ..Effects::default() };
         let publishes = !effects.publish.is_empty();
         self.apply(slot, effects, now);
         let last = self.get(slot).is_some_and(|connection| connection.endpoint.answers_last());
         if publishes && last {
             self.connections[slot.index as usize].blocking += 1;
-            let outcome = Outcome::EventAnswered(tag, reply, memberships);
+            let outcome = Outcome::EventAnswered(tag, reply, ends);
             self.post(slot, outcome, Waiting::Blocked);
         } else {
-            self.event_answered(slot, &tag, reply, memberships, now);
+            self.event_answered(slot, &tag, reply, ends, now);
         }
     }
 
-    fn event_answered(&mut self, slot: Slot, tag: &Tag, reply: Reply, memberships: Effects, now: Now) {
+    fn event_answered(&mut self, slot: Slot, tag: &Tag, reply: Reply, ends: Effects, now: Now) {
         self.answer(slot, tag, reply);
-        self.apply(slot, memberships, now);
+        self.apply(slot, ends, now);
     }
 
     /// Puts an outcome behind what is in the inbox already.
@@ -396,23 +394,29 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Does what an application wants to happen besides its answer.
+    /// Does what an application wants to happen besides its answer: it joins, publishes, tells, and leaves. What is
+    /// published to a channel that is joined waits until it is, so that the new member gets it.
     pub fn apply(&mut self, slot: Slot, effects: Effects, now: Now) {
-        for publish in effects.publish {
+        let Effects { join, leave, publish, emit } = effects;
+        let (behind, publish): (Vec<_>, Vec<_>) =
+            publish.into_iter().partition(|publish| join.contains(&publish.channel));
+        for channel in join {
+            let publish = behind.iter().filter(|publish| publish.channel == channel).cloned().collect();
+            let decision = Decision { effects: Effects { publish, ..Effects::default() }, ..Decision::default() };
+            self.subscribe_decided(slot, Asker::Server, Subscribe::live(channel), Ok(decision), now);
+        }
+        for publish in publish {
             self.publish_for(slot, publish, now);
         }
-        for Emission { channel, event, payload, ack } in effects.emit {
+        for Emission { channel, event, payload, ack } in emit {
             self.notify(slot, &Notice::Event { channel, event, payload, ack, mark: None });
         }
-        for channel in effects.leave {
+        for channel in leave {
             self.end_subscription(slot, &channel, Refusal::new(ErrorCode::Forbidden, "ended by the application"), now);
-        }
-        for channel in effects.join {
-            self.subscribe(slot, Asker::Server, Subscribe::live(channel), now);
         }
     }
 
-    fn publish_for(&mut self, slot: Slot, publish: Publish, now: Now) {
+    pub(super) fn publish_for(&mut self, slot: Slot, publish: Publish, now: Now) {
         let Some(connection) = self.get(slot) else {
             return;
         };

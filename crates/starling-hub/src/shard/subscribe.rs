@@ -123,13 +123,17 @@ impl<T: Endpoint> Shard<T> {
             return;
         };
         let app = connection.identity.app.clone();
-        let decision = match decided {
+        let mut decision = match decided {
             Ok(decision) => decision,
             Err(refusal) => return self.subscribe_refused(slot, asker, refusal, subscribe.channel),
         };
         let key = ChannelKey { app, channel: subscribe.channel.clone() };
         let index = self.channel(key.clone());
         if self.connections[slot.index as usize].subscription(index).is_some() {
+            if matches!(asker, Asker::Server) {
+                // It is what the application wanted it to be.
+                return decision.effects.publish.into_iter().for_each(|publish| self.publish_for(slot, publish, now));
+            }
             return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
         }
         let implicit = key.channel.is_internal();
@@ -145,8 +149,12 @@ impl<T: Endpoint> Shard<T> {
         channel.vacant_since = None;
         let result = self.prepare(index, &subscribe.start, now);
         let (response, present) = (decision.reply, decision.present);
-        let joined =
-            move |result| Outcome::Joined(Box::new(Joined { asker, subscribe, key, response, present, result }));
+        let (publish, elsewhere) =
+            std::mem::take(&mut decision.effects.publish).into_iter().partition(|it| it.channel == key.channel);
+        decision.effects.publish = elsewhere;
+        let joined = move |result| {
+            Outcome::Joined(Box::new(Joined { asker, subscribe, key, response, publish, present, result }))
+        };
         self.when(slot, result, joined, now);
         self.apply(slot, decision.effects, now);
     }
@@ -221,7 +229,13 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    pub(super) fn joined(&mut self, slot: Slot, joined: Joined, now: Now) {
+    pub(super) fn joined(&mut self, slot: Slot, mut joined: Joined, now: Now) {
+        let publish = std::mem::take(&mut joined.publish);
+        self.become_member(slot, joined, now);
+        publish.into_iter().for_each(|publish| self.publish_for(slot, publish, now));
+    }
+
+    fn become_member(&mut self, slot: Slot, joined: Joined, now: Now) {
         let Some(&index) = self.by_name.get(&joined.key) else {
             return;
         };
