@@ -15,7 +15,7 @@ use starling_proto::Session;
 use starling_proto::socketio::engine::Handshake;
 use starling_proto::socketio::{EngineSession, PROTOCOL, SocketIoSession, UpgradeSession};
 
-use crate::auth::Claims;
+use crate::auth::{AuthWhen, Claims};
 use crate::cors::{self, with_cors};
 use crate::http::{Body, json_response};
 use crate::mailbox::{Found, Mailbox, new_key};
@@ -150,6 +150,10 @@ async fn claims(
     headers: &http::HeaderMap,
     query: &str,
 ) -> Result<Option<Claims>, Refused> {
+    if live.auth.when == AuthWhen::FirstMessage {
+        // Only what CONNECT brings counts.
+        return Ok(None);
+    }
     let claims = request_credentials(shared, live, headers, query).await;
     claims.map_err(|refusal| Box::new(crate::http::refusal_response(&refusal)))
 }

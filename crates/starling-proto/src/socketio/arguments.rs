@@ -8,14 +8,15 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use starling_core::{Payload, RawJson};
 
 /// What bytes inside of JSON begin with; base64 and `"}` follow.
 const BYTES_BEGIN: &str = r#"{"_placeholder":true,"data":""#;
 const BYTES_END: &str = r#""}"#;
-/// What an attachment that is not there may be called by.
-const NUMBERED: &str = r#""_placeholder""#;
+/// What an attachment is mentioned by.
+const MARK: &str = r#""_placeholder""#;
 
 /// A list of arguments as a payload: each is JSON text.
 pub fn list<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Payload {
@@ -45,10 +46,10 @@ pub(super) fn payload(argument: &str, attachments: &[Bytes]) -> Result<Payload, 
     if attachments.is_empty() {
         return Ok(Payload::Json(RawJson::from_valid(argument.to_owned())));
     }
-    if let Some((number, len)) = placeholder(argument)
-        && len == argument.len()
+    if argument.starts_with('{')
+        && let Some(found) = placeholder(argument, attachments)
     {
-        return attachments.get(number).cloned().map(Payload::Binary).ok_or(NoSuchAttachment);
+        return found.map(|(bytes, _)| Payload::Binary(bytes.clone()));
     }
     Ok(Payload::Json(RawJson::from_valid(with_bytes(argument, attachments)?.into_owned())))
 }
@@ -64,8 +65,8 @@ pub(super) fn with_bytes<'a>(json: &'a str, attachments: &[Bytes]) -> Result<Cow
         if at < copied {
             continue;
         }
-        let Some((number, len)) = placeholder(&json[at..]) else { continue };
-        let bytes = attachments.get(number).ok_or(NoSuchAttachment)?;
+        let Some(found) = placeholder(&json[at..], attachments) else { continue };
+        let (bytes, len) = found?;
         out.push_str(&json[copied..at]);
         out.push_str(BYTES_BEGIN);
         STANDARD.encode_string(bytes, &mut out);
@@ -94,21 +95,24 @@ fn objects(json: &str) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The number of the attachment that an object at the beginning of the text stands for, and the object's length. Clients
-/// write its members in any order.
-fn placeholder(text: &str) -> Option<(usize, usize)> {
-    let end = text.find('}')?;
-    let mut number = None;
-    let mut is_marked = false;
-    for member in text.get(1..end)?.split(',') {
-        let (name, value) = member.split_once(':')?;
-        match (name.trim(), value.trim()) {
-            (r#""_placeholder""#, "true") => is_marked = true,
-            (r#""num""#, digits) => number = Some(digits.parse().ok()?),
-            _ => return None,
-        }
-    }
-    (text.starts_with('{') && is_marked).then_some((number?, end + 1))
+/// An object with the members of a placeholder.
+#[derive(Deserialize)]
+struct Candidate<'a> {
+    #[serde(rename = "_placeholder", borrow, default)]
+    mark: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    num: Option<&'a RawValue>,
+}
+
+/// The attachment that an object at the beginning of the text stands for, and the object's length; none if it stands for
+/// itself. As the official parser has it: what is marked is one, whatever else it says, and must have a number.
+fn placeholder<'b>(text: &str, attachments: &'b [Bytes]) -> Option<Result<(&'b Bytes, usize), NoSuchAttachment>> {
+    let mut objects = serde_json::Deserializer::from_str(text).into_iter::<Candidate<'_>>();
+    let candidate = objects.next()?.ok().filter(|candidate| candidate.mark.is_some_and(|mark| mark.get() == "true"))?;
+    let number = candidate.num.and_then(|number| number.get().parse::<f64>().ok());
+    let number = number.filter(|number| number.fract() == 0.0 && *number >= 0.0);
+    let attachment = number.and_then(|number| attachments.get(number as usize));
+    Some(attachment.map(|bytes| (bytes, objects.byte_offset())).ok_or(NoSuchAttachment))
 }
 
 /// A payload as arguments of a packet: their text without brackets, and the bytes that go beside it.
@@ -177,7 +181,7 @@ fn attached(json: &str) -> Option<(Vec<u8>, Vec<Bytes>)> {
         copied = at + BYTES_BEGIN.len() + encoded.len() + BYTES_END.len();
     }
     text.extend_from_slice(&json.as_bytes()[copied..]);
-    let mentions = json.matches(NUMBERED).count();
+    let mentions = json.matches(MARK).count();
     (!attachments.is_empty() && mentions == attachments.len()).then_some((text, attachments))
 }
 
@@ -226,10 +230,16 @@ mod tests {
         assert_eq!(payload(r#"{"_placeholder":true,"num":0}"#, &one), Ok(Payload::Binary(one[0].clone())));
         assert_eq!(payload(r#"{"_placeholder":true,"num":1}"#, &one), Err(NoSuchAttachment));
         assert_eq!(payload(r#"[{"_placeholder":true,"num":7}]"#, &one), Err(NoSuchAttachment));
-        assert_eq!(
-            with_bytes(r#"{"_placeholder":true,"num":-1}"#, &one).as_deref(),
-            Ok(r#"{"_placeholder":true,"num":-1}"#)
-        );
+        for number in ["-1", "0.5", "1e300", "\"0\"", "null", "[0]"] {
+            let text = format!(r#"{{"_placeholder":true,"num":{number}}}"#);
+            assert_eq!(payload(&text, &one), Err(NoSuchAttachment), "{number}");
+            assert_eq!(with_bytes(&format!("[{text}]"), &one), Err(NoSuchAttachment), "{number}");
+        }
+        assert_eq!(payload(r#"{"_placeholder":true}"#, &one), Err(NoSuchAttachment));
+        let more = r#"{"x":[{}],"_placeholder":true,"num":0.0}"#;
+        assert_eq!(payload(more, &one), Ok(Payload::Binary(one[0].clone())));
+        let unmarked = r#"{"_placeholder":1,"num":7}"#;
+        assert_eq!(with_bytes(unmarked, &one).as_deref(), Ok(unmarked));
     }
 
     #[test]
