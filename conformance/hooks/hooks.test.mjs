@@ -17,6 +17,7 @@ before(async () => {
     channels: [
       { match: "granted:*", subscribe: "granted", publish: "granted", history: { size: 10, ttl: "1h" } },
       { match: "closed:*", subscribe: "authenticated", publish: "nobody" },
+      { match: "plain:*", subscribe: "anyone", publish: "anyone" },
       OPEN_RULE,
     ],
   });
@@ -232,6 +233,32 @@ describe("event", () => {
     await ann.message(room, { payload: 2 });
     assert.deepEqual((await ann.settled()).filter((message) => message.event === "quiet"), []);
   });
+
+  for (const kind of ["room", "plain"]) {
+    test(`who joins hears what the same answer publishes there (${kind})`, async () => {
+      const ann = await Client.user(server, "ann");
+      for (let turn = 0; turn < 5; turn += 1) {
+        const channel = fresh(kind);
+        answering("event", { join: [channel], publish: [{ channel, event: "welcome", payload: turn }], reply: "done" });
+        await ann.ok({ type: "event", event: "go", payload: null });
+        await ann.message(channel, { event: "welcome", payload: turn });
+      }
+    });
+  }
+});
+
+test("who waits for the backend is not silent", async () => {
+  const patient = await Server.start({ heartbeat: { interval: "1s", timeout: "1s" }, hooks: { url: backend.hooks, timeout: "10s", events: ["event"] } });
+  try {
+    const ann = await Client.user(patient, "ann");
+    let hold;
+    backend.answer = () => new Promise((done) => { hold = setTimeout(() => done({ reply: "late" }), 900); });
+    const acks = await Promise.all([1, 2, 3, 4].map(() => ann.ok({ type: "event", event: "slow", payload: null })));
+    assert.deepEqual(acks.map(({ payload }) => payload), ["late", "late", "late", "late"]);
+    clearTimeout(hold);
+  } finally {
+    await patient.stop();
+  }
 });
 
 describe("bad answers", () => {

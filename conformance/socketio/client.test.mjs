@@ -261,13 +261,15 @@ describe("who may come in", () => {
     assert.deepEqual((await seen.of(1))[0][0], { n: 1 });
   });
 
-  test("disconnected by the API, a client stays away", async () => {
-    const socket = await connected(closed, { reconnection: true, auth: { token: mint({ sub: "dave" }) } });
-    const gone = arrives(socket, "disconnect");
-    await closed.api("POST", "/api/users/dave/disconnect");
-    assert.deepEqual((await gone)[0], "io server disconnect");
-    assert.equal(socket.active, false);
-  });
+  for (const [way, transports] of WAYS) {
+    test(`${way}: disconnected by the API, a client stays away`, async () => {
+      const socket = await connected(closed, { ...transports, reconnection: true, auth: { token: mint({ sub: "dave" }) } });
+      const gone = arrives(socket, "disconnect");
+      await closed.api("POST", "/api/users/dave/disconnect");
+      assert.deepEqual((await gone)[0], "io server disconnect");
+      assert.equal(socket.active, false);
+    });
+  }
 
   test("an expired token is a disconnect", async () => {
     const socket = await connected(closed, { reconnection: true, auth: { token: mint({ sub: "eve", exp: Math.floor(Date.now() / 1000) + 2 }) } });

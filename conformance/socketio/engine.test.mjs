@@ -146,6 +146,17 @@ for (const path of ["/engine.io/", "/socket.io/"]) {
       socket.close();
     });
 
+    test("what comes during the probe is polled: the WebSocket may come to nothing", async () => {
+      if (path !== "/engine.io/") return;
+      const { sid, socket } = await probed();
+      const brought = await suite.at(path, `${POLL}&sid=${sid}`, { method: "POST", body: "4hello" });
+      assert.deepEqual([brought.status, await brought.text()], [200, "ok"]);
+      let text = "6";
+      while (/^[26]$/.test(text)) text = await (await suite.at(path, `${POLL}&sid=${sid}`)).text();
+      assert.match(text, /4hello/);
+      socket.close();
+    });
+
     test("afterwards, polling the session is refused", async () => {
       const { sid, socket } = await probed();
       socket.send("5");

@@ -72,6 +72,13 @@ describe("event streams", () => {
     assert.deepEqual([...seen, ...rest].filter((text) => text.startsWith("two")), count(3).map((n) => `two ${n}`));
   });
 
+  test("as many channels as a connection may have", async () => {
+    const source = open(count(1000).map((n) => `channel=many:${n}`).join("&"));
+    assert.equal(Object.keys((await source.next("ready")).data.channels).length, 1000);
+    await server.publish("many:1000", 1);
+    assert.equal((await source.next()).data.payload, 1);
+  });
+
   test("Last-Event-ID resumes after each single message, without gap or repeat", async () => {
     for (const n of count(5)) await server.publish("l", n);
     const first = open("channel=l");

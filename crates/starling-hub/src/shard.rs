@@ -2,7 +2,7 @@
 //!
 //! A worker calls, in each of its turns: [`Shard::request`] for what clients ask, [`Shard::read_inbox`] for what the
 //! rest of the process has for it, [`Shard::deliver`] to spread what arrived to the members, and then writes the
-//! outbox of every connection that [`Shard::take_dirty`] names, calling [`Shard::drained`] for those whose socket took
+//! outbox of every connection that [`Shard::next_dirty`] names, calling [`Shard::drained`] for those whose socket took
 //! something off a full one. Nothing here waits, and nothing is shared with another worker.
 
 mod access;
@@ -58,7 +58,7 @@ pub struct Shard<T> {
     channels: Slab<Channel>,
     by_name: HashMap<ChannelKey, u32, RandomState>,
     touched: Vec<u32>,
-    dirty: Vec<Slot>,
+    dirty: VecDeque<Slot>,
     vacant: VecDeque<u32>,
     letters: Vec<Letter>,
     /// Counts reads of logs, so that each has a number.
@@ -87,7 +87,7 @@ impl<T: Endpoint> Shard<T> {
             channels: Slab::new(),
             by_name: HashMap::default(),
             touched: Vec::new(),
-            dirty: Vec::new(),
+            dirty: VecDeque::new(),
             vacant: VecDeque::new(),
             letters: Vec::new(),
             reads: 0,
@@ -270,16 +270,20 @@ impl<T: Endpoint> Shard<T> {
         false
     }
 
-    /// Takes the connections whose outboxes have something new, or that are to be closed. Each stands there once.
-    pub fn take_dirty(&mut self, into: &mut Vec<Slot>) {
-        into.clear();
-        std::mem::swap(&mut self.dirty, into);
-        for slot in into.iter() {
-            if let Some(connection) = self.connections.get_mut(slot.index as usize) {
-                connection.dirty = false;
-                connection.outbox.offer_to_socket();
-            }
+    /// Takes the next connection whose outbox has something new, or that is to be closed: the one that has waited
+    /// longest. Each waits once, and what it is given meanwhile is taken with the rest.
+    pub fn next_dirty(&mut self) -> Option<Slot> {
+        let slot = self.dirty.pop_front()?;
+        if let Some(connection) = self.get_mut(slot) {
+            connection.dirty = false;
+            connection.outbox.offer_to_socket();
         }
+        Some(slot)
+    }
+
+    /// How many connections wait for [`Shard::next_dirty`].
+    pub fn dirty(&self) -> usize {
+        self.dirty.len()
     }
 
     /// Goes on with a connection whose socket took something: queued messages follow, then the log that it still
@@ -425,7 +429,7 @@ impl<T: Endpoint> Shard<T> {
         let connection = &mut self.connections[index as usize];
         if !connection.dirty {
             connection.dirty = true;
-            self.dirty.push(Slot { index, generation: connection.generation });
+            self.dirty.push_back(Slot { index, generation: connection.generation });
         }
     }
 
@@ -619,7 +623,7 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
-    /// Has [`Shard::take_dirty`] name the connection, because something was put into its outbox from outside.
+    /// Has [`Shard::next_dirty`] name the connection, because something was put into its outbox from outside.
     pub fn touch_connection(&mut self, slot: Slot) {
         if self.get(slot).is_some() {
             self.mark_dirty(slot.index);

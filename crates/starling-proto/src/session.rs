@@ -141,6 +141,12 @@ pub trait Session {
         let _ = out;
     }
 
+    /// Whether a client that comes for what waits is told in an answer of its own that the connection is over, because
+    /// it would hear of that before it looked at the rest.
+    fn ends_apart(&self) -> bool {
+        false
+    }
+
     /// What is written just before the transport is closed for `reason`.
     fn farewell(&mut self, reason: CloseReason, out: &mut Vec<Action>) {
         let _ = (reason, out);

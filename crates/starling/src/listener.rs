@@ -86,6 +86,13 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
 async fn serve(stream: TcpStream, peer: SocketAddr, kind: Kind, shared: &Arc<Shared>, stop: watch::Receiver<bool>) {
     // Small messages leave at once; a socket that refuses the option works all the same.
     let _ = stream.set_nodelay(true);
+    // What a slow client does not take waits here, where the delivery policies see it, and not by the megabyte in the
+    // system's buffers.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let most = shared.live.load().backpressure.high_water;
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(u32::try_from(most).unwrap_or(u32::MAX));
+    }
     let tls = shared.tls.load_full().filter(|_| kind == Kind::Main);
     let Some(config) = tls else {
         return converse(stream, peer, kind, shared, stop).await;

@@ -103,10 +103,19 @@ impl Mailbox {
         heard.await.map_err(|_| Gone)
     }
 
-    /// Asks something as the connection.
+    /// Asks something as the connection: one message of its client.
     pub async fn ask(&self, request: Request) -> Result<Reply, Gone> {
+        self.put(request, true).await
+    }
+
+    /// Asks something that is part of what was asked before: no further message.
+    pub async fn ask_on(&self, request: Request) -> Result<Reply, Gone> {
+        self.put(request, false).await
+    }
+
+    async fn put(&self, request: Request, counts: bool) -> Result<Reply, Gone> {
         let (answer, answered) = oneshot::channel();
-        self.handle.order(Order::Errand(self.slot, Errand::Ask { request, answer }));
+        self.handle.order(Order::Errand(self.slot, Errand::Ask { request, counts, answer }));
         answered.await.map_err(|_| Gone)
     }
 

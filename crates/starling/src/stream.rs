@@ -177,7 +177,10 @@ pub(crate) async fn join(
         let from = presented.and_then(|cursor| cursor.position(channel));
         let start = from.clone().map_or(Start::Live, Start::Recover);
         let subscribe = Subscribe { start, ..Subscribe::live(channel.clone()) };
-        match mailbox.ask(starling_core::Request::Subscribe(subscribe)).await? {
+        let subscribe = starling_core::Request::Subscribe(subscribe);
+        // However many channels it names, a client sent one request.
+        let is_first = joined.channels.is_empty();
+        match if is_first { mailbox.ask(subscribe).await? } else { mailbox.ask_on(subscribe).await? } {
             Reply::Subscribed { position, recovered, .. } => joined.note(channel, presented, from, position, recovered),
             Reply::Refused { refusal, .. } if refusal.is(ErrorCode::AlreadySubscribed) => {}
             Reply::Refused { refusal, .. } => return Err(refusal),

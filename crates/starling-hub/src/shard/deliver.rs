@@ -167,7 +167,7 @@ impl<T: Endpoint> Shard<T> {
             }
             if !connection.dirty {
                 connection.dirty = true;
-                dirty.push(Slot { index: member, generation: connection.generation });
+                dirty.push_back(Slot { index: member, generation: connection.generation });
             }
         }
         for frames in &forms {

@@ -249,7 +249,7 @@ impl<T: Endpoint> Shard<T> {
             watcher.since = Some(last);
             connection.outbox.push(frame);
             if !std::mem::replace(&mut connection.dirty, true) {
-                dirty.push(Slot { index: watcher.connection, generation: connection.generation });
+                dirty.push_back(Slot { index: watcher.connection, generation: connection.generation });
             }
         }
         if is_awaited {

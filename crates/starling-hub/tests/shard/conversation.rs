@@ -135,3 +135,25 @@ fn channels_without_a_rule_are_refused_for_all() {
     let published = rig.hub.publish(&app(), says("x", "1"), None, 0);
     assert!(matches!(published, starling_core::Pending::Ready(Err(_))));
 }
+
+#[test]
+fn what_comes_before_a_member_was_written_to_leaves_together() {
+    let mut rig = Rig::new(Setup::default());
+    let members: Vec<Client> = (0..3).map(|_| rig.anonymous()).collect();
+    for &member in &members {
+        rig.does(member, subscribe("room"));
+        rig.seen(member);
+    }
+    rig.say("room", "1");
+    rig.turn_writing(0, 1);
+    assert_eq!(rig.shards[0].dirty(), 2);
+    rig.say("room", "2");
+    rig.turn_writing(0, 2);
+    // The two that had waited have both messages, and the first waits for the second one.
+    let seen: Vec<_> = members.iter().map(|&member| rig.seen(member)).collect();
+    assert_eq!(seen, [vec!["room - 1"], vec!["room - 1", "room - 2"], vec!["room - 1", "room - 2"]]);
+    assert_eq!(rig.shards[0].dirty(), 1);
+    rig.turn(0);
+    assert_eq!(rig.seen(members[0]), ["room - 2"]);
+    assert_eq!(rig.shards[0].dirty(), 0);
+}

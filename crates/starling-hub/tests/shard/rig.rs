@@ -325,16 +325,16 @@ impl Rig {
 
     /// One turn of one worker.
     pub fn turn(&mut self, worker: usize) {
+        self.turn_writing(worker, usize::MAX);
+    }
+
+    /// One turn of one worker that writes to so many connections at most.
+    pub fn turn_writing(&mut self, worker: usize, most: usize) {
         let now = self.now;
         self.shards[worker].read_inbox(now);
         self.shards[worker].deliver(now);
-        self.flush(worker);
-    }
-
-    fn flush(&mut self, worker: usize) {
-        let mut dirty = Vec::new();
-        self.shards[worker].take_dirty(&mut dirty);
-        for slot in dirty {
+        for _ in 0..self.shards[worker].dirty().min(most) {
+            let Some(slot) = self.shards[worker].next_dirty() else { return };
             let far = self.clients.iter().position(|far| far.worker == worker && far.slot == slot && !far.gone);
             if let Some(far) = far {
                 self.write(Client(far));

@@ -369,6 +369,10 @@ impl Session for SocketIoSession {
         Beat::Regular
     }
 
+    fn ends_apart(&self) -> bool {
+        true
+    }
+
     fn heartbeat(&mut self, out: &mut Vec<Action>) {
         out.push(Action::Send(engine::text(engine::PING)));
     }

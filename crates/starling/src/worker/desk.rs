@@ -27,10 +27,9 @@ pub(crate) struct Desk {
     pub handed: u64,
     /// What came while an earlier request had to be answered first.
     pub pending: VecDeque<Errand>,
-    /// Another transport is about to take over: nothing is handed out here.
-    pub held_back: bool,
-    /// Another transport wants to take over: at this tick, who waits gives way to it, if nothing came until then. 0: none
-    /// does.
+    /// Another transport wants to take over: nobody begins to wait here.
+    pub is_probed: bool,
+    /// At this tick, who waits gives way to it, if nothing came until then. 0: nobody does.
     pub yields_at: u32,
     /// How the connection ended, for who fetches next.
     pub closing: Option<Closing>,
@@ -62,8 +61,8 @@ pub(crate) enum Fetched {
 pub(crate) enum Errand {
     /// Its client sent these packets; `done` when all were looked at.
     Packets { packets: VecDeque<OwnedPacket>, done: oneshot::Sender<()> },
-    /// Its client asks this, and wants the answer here.
-    Ask { request: Request, answer: oneshot::Sender<Reply> },
+    /// Its client asks this, and wants the answer here. `counts` as a message, unless it is a further part of one.
+    Ask { request: Request, counts: bool, answer: oneshot::Sender<Reply> },
     /// Its client has a newer token.
     Renew(Box<Claims>),
 }
@@ -75,7 +74,7 @@ impl Desk {
             waiting: None,
             handed: 0,
             pending: VecDeque::new(),
-            held_back: false,
+            is_probed: false,
             yields_at: 0,
             closing: None,
             patience,
@@ -116,11 +115,14 @@ impl Desk {
 
     /// Who waits gives way to the transport that takes over, if it is time.
     pub fn yield_when_due(&mut self, now: u32) {
-        if self.yields_at == 0 || now < self.yields_at {
-            return;
+        if self.yields_at > 0 && now >= self.yields_at {
+            self.give_way();
         }
+    }
+
+    /// Who waits gives way to the transport that takes over.
+    pub fn give_way(&mut self) {
         self.yields_at = 0;
-        self.held_back = true;
         if let Some(waiting) = self.take_waiting() {
             let _ = waiting.send(Fetched::Superseded);
         }

@@ -276,6 +276,16 @@ impl Line {
         self.session.is_metered(packet)
     }
 
+    /// See [`starling_proto::Session::ends_apart`].
+    pub fn ends_apart(&self) -> bool {
+        self.session.ends_apart()
+    }
+
+    /// Whether something of the client is not looked at because we have not answered what it asked before.
+    pub fn keeps_client_waiting(&self) -> bool {
+        self.held && !self.full && (self.readable || !self.unread.is_empty())
+    }
+
     pub fn beat(&self) -> Beat {
         self.session.beat()
     }

@@ -1,9 +1,11 @@
 //! A connection's socket: plain, or with TLS on top.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::time::Duration;
 
 use mio::net::TcpStream;
 use rustls::ServerConnection;
+use socket2::SockRef;
 
 /// What a worker reads from and writes to. Nothing here blocks.
 pub(crate) enum Socket {
@@ -82,6 +84,13 @@ impl Socket {
         match self {
             Self::Absent | Self::Plain(_) => Ok(()),
             Self::Tls(socket) => socket.send(),
+        }
+    }
+
+    /// What the peer has not taken is thrown away when this is dropped, and not kept by the system for minutes.
+    pub fn give_up(&mut self) {
+        if let Some(stream) = self.stream() {
+            let _ = SockRef::from(&*stream).set_linger(Some(Duration::ZERO));
         }
     }
 

@@ -33,6 +33,11 @@ use crate::shared::Shared;
 /// Bytes read from one socket at once.
 const SCRATCH: usize = 64 << 10;
 
+/// Sockets that one turn writes to, or an eighth of those that wait if that is more. Then the worker looks again at who
+/// has something to say: nobody's request waits until a message has gone to thousands, and what is published meanwhile
+/// leaves together with it to those who still wait.
+const WRITES: usize = 128;
+
 /// The longest sleep: the table of channels is looked at about once a second.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -47,7 +52,6 @@ pub(super) struct Worker {
     wheel: Wheel,
     inflater: Inflater,
     scratch: Vec<u8>,
-    dirty: Vec<Slot>,
     /// What the session of one packet wants; kept for its memory.
     actions: Vec<Action>,
     /// Connections that have more to read than one turn gives them.
@@ -121,7 +125,6 @@ impl Worker {
             wheel: Wheel::new(tick(now)),
             inflater: Inflater::new(),
             scratch: vec![0; SCRATCH],
-            dirty: Vec::new(),
             actions: Vec::new(),
             hungry: Vec::new(),
             now,
@@ -182,40 +185,29 @@ impl Worker {
             self.feed_hungry();
             self.carry_out_orders();
             self.timers();
-            self.settle();
+            self.shard.read_inbox(self.now);
+            self.shard.deliver(self.now);
+            self.write();
             if self.stopping && self.shard.is_empty() {
                 return;
             }
         }
     }
 
-    /// Reads the inbox, spreads what arrived, and writes, until nothing is left to do in this turn.
-    fn settle(&mut self) {
-        self.shard.read_inbox(self.now);
-        self.shard.deliver(self.now);
-        loop {
-            let mut dirty = std::mem::take(&mut self.dirty);
-            self.shard.take_dirty(&mut dirty);
-            let done = dirty.is_empty();
-            for slot in dirty.drain(..) {
-                self.flush(slot);
-                // Most were only written to.
-                if self.shard.get(slot).is_some_and(|connection| connection.endpoint.held) {
-                    self.resume(slot);
-                }
-            }
-            if dirty.capacity() > 4096 && self.shard.len() < 1024 {
-                dirty = Vec::new();
-            }
-            self.dirty = dirty;
-            if done {
-                return;
+    /// Writes to sockets that something waits for, the longest first; not to all of them where they are many.
+    fn write(&mut self) {
+        for _ in 0..WRITES.max(self.shard.dirty() / 8) {
+            let Some(slot) = self.shard.next_dirty() else { return };
+            self.flush(slot);
+            // Most were only written to.
+            if self.shard.get(slot).is_some_and(|connection| connection.endpoint.held) {
+                self.resume(slot);
             }
         }
     }
 
     fn sleep(&self) -> Duration {
-        if !self.hungry.is_empty() {
+        if !self.hungry.is_empty() || self.shard.dirty() > 0 {
             return Duration::ZERO;
         }
         let now = self.shared.clock.now();
@@ -230,7 +222,10 @@ impl Worker {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         if event.is_writable() && connection.endpoint.full {
             connection.endpoint.full = false;
+            // It took something, so it is there.
+            connection.endpoint.heard = tick(self.now);
             self.flush(slot);
+            self.resume(slot);
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             if let Some(connection) = self.shard.get_mut(slot) {
@@ -298,7 +293,8 @@ impl Worker {
         line.expires_at = expires_at.unwrap_or(0);
         line.is_guest = is_guest;
         if !admitted {
-            line.deadline = now + ticks(self.live.auth.timeout);
+            // One more, because the present tick has begun already.
+            line.deadline = now + ticks(self.live.auth.timeout) + 1;
         }
         let whole = identity.clone();
         let slot = self.shard.open(identity.anonymous(), line);
@@ -374,6 +370,9 @@ impl Worker {
             if let Some(stream) = line.socket.stream() {
                 // Closing the socket deregisters it as well; this only saves an event.
                 let _ = self.poll.registry().deregister(stream);
+            }
+            if line.full {
+                line.socket.give_up();
             }
             if let Some(desk) = line.desk.take() {
                 self.leave_desk(slot, *desk);

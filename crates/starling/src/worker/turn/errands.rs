@@ -59,9 +59,9 @@ impl Worker {
             let Some(desk) = &mut connection.endpoint.desk else { return };
             match desk.pending.pop_front() {
                 Some(Errand::Packets { packets, done }) => self.packets(slot, packets, done),
-                Some(Errand::Ask { request, answer }) => {
+                Some(Errand::Ask { request, counts, answer }) => {
                     let tag = desk.expect(answer);
-                    if self.shard.admit_message(slot, self.now) {
+                    if !counts || self.shard.admit_message(slot, self.now) {
                         self.request(slot, tag, request);
                     } else {
                         let refusal = Refusal::new(ErrorCode::RateLimited, "too many messages; slow down");
@@ -111,8 +111,8 @@ impl Worker {
             line.heard = now;
         }
         let Some(desk) = &mut line.desk else { return };
-        if !is_mailbox || desk.held_back {
-            let _ = fetched.send(if is_mailbox { Fetched::Superseded } else { Fetched::Moved });
+        if !is_mailbox {
+            let _ = fetched.send(Fetched::Moved);
             return;
         }
         if let Some(earlier) = desk.take_waiting() {
@@ -125,20 +125,22 @@ impl Worker {
         }
         desk.waiting = Some(fetched);
         self.hand_out(slot);
+        let desk = self.shard.get_mut(slot).and_then(|connection| connection.endpoint.desk.as_mut());
+        if let Some(desk) = desk.filter(|desk| desk.is_probed) {
+            desk.give_way();
+        }
     }
 
     /// Gives what waits to whoever waits for it.
     pub(super) fn hand_out(&mut self, slot: Slot) {
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let Some(desk) = &mut connection.endpoint.desk else { return };
-        if desk.held_back {
-            return self.check_bounds(slot);
-        }
         let Some(waiting) = desk.take_waiting() else { return self.check_bounds(slot) };
         let bytes = self.collect(slot);
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let is_over = connection.endpoint.state == State::Closing && connection.outbox.is_empty();
         let Connection { endpoint, outbox, .. } = connection;
+        let is_over = is_over && (bytes.is_empty() || !endpoint.ends_apart());
         let Some(desk) = &mut endpoint.desk else { return };
         let fetched = match desk.closing.take_if(|_| is_over) {
             Some(closing) => Fetched::Closed(bytes, closing, desk.handed + 1),
@@ -152,9 +154,7 @@ impl Worker {
             Ok(()) if is_over => self.remove(slot, CloseReason::Normal),
             Ok(()) => {
                 desk.handed += 1;
-                if std::mem::take(&mut desk.yields_at) > 0 {
-                    desk.held_back = true;
-                }
+                desk.yields_at = 0;
             }
             // Gone in this very moment: the next one gets it.
             Err(Fetched::Waiting(bytes, _)) => outbox.push_front(bytes),
@@ -222,17 +222,17 @@ impl Worker {
         }
     }
 
-    /// A WebSocket is about to take over a session: fetching ends here, so that the client may pause it. Who waits gets
-    /// what comes next, so that nothing stands still meanwhile, and gives way soon if there is nothing.
+    /// A WebSocket is about to take over a session: from here on nobody waits, so that the client may pause fetching; who waits
+    /// already gives way soon. Until it says that it has paused, it is given what there is: its WebSocket may come to
+    /// nothing.
     pub(super) fn probe(&mut self, candidate: Slot) {
         let now = tick(self.now);
         let Some(target) = self.target_of(candidate) else { return };
         let Some(desk) = self.shard.get_mut(target).and_then(|target| target.endpoint.desk.as_mut()) else { return };
+        desk.is_probed = true;
         if desk.is_visited() {
             desk.yields_at = now + YIELDS_WITHIN;
             self.reschedule(target);
-        } else {
-            desk.held_back = true;
         }
     }
 
@@ -290,7 +290,7 @@ impl Worker {
                 connection.outbox.push_front(bytes);
             }
             if let Some(desk) = &mut connection.endpoint.desk {
-                desk.held_back = false;
+                desk.is_probed = false;
                 desk.yields_at = 0;
                 if let Some(waiting) = desk.take_waiting() {
                     let _ = waiting.send(Fetched::Superseded);
@@ -312,7 +312,7 @@ impl Worker {
         if let Some(target) = target
             && let Some(desk) = &mut target.endpoint.desk
         {
-            desk.held_back = false;
+            desk.is_probed = false;
             desk.yields_at = 0;
         }
         if let (Some(waiting), Some(closing)) = (desk.take_waiting(), desk.closing.take()) {

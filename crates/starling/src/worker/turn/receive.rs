@@ -3,15 +3,23 @@
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 
-use starling_core::{CloseReason, ErrorCode, Notice, Refusal, Reply, Request, Tag};
-use starling_hub::Slot;
+use starling_core::{Backpressure, CloseReason, ErrorCode, Notice, Refusal, Reply, Request, Tag};
+use starling_hub::{Connection, Slot};
 use starling_proto::websocket::{self, CloseCode, Decoder, Event, Opcode, PeerError, Role};
 use starling_proto::{Action, Closing, Packet};
 
-use super::{State, Worker, tick};
+use super::{Line, State, Worker, tick};
 
 /// Reads from one socket in one turn; a client that sends more waits for the next.
 const READS_PER_TURN: usize = 4;
+
+/// Whether nothing more is to be looked at that a client sent: it must be answered first, or has not taken the answers
+/// that it was given. It feels that as a socket that takes nothing more.
+fn must_wait(connection: &Connection<Line>, bounds: &Backpressure) -> bool {
+    let line = &connection.endpoint;
+    let most = bounds.high_water + bounds.queue_bytes;
+    connection.is_blocked() || line.verifying || (line.full && connection.outbox.wire_bytes() > most)
+}
 
 impl Worker {
     /// Reads what is there, until the socket has no more, a request must be waited for, or its turn is over.
@@ -19,7 +27,7 @@ impl Worker {
         let mut scratch = std::mem::take(&mut self.scratch);
         for round in 0.. {
             let Some(connection) = self.shard.get_mut(slot) else { break };
-            if connection.is_blocked() || connection.endpoint.verifying {
+            if must_wait(connection, &self.live.backpressure) {
                 connection.endpoint.held = true;
                 break;
             }
@@ -69,13 +77,13 @@ impl Worker {
     /// Looks again at a connection that waited for an answer.
     pub(super) fn resume(&mut self, slot: Slot) {
         let Some(connection) = self.shard.get_mut(slot) else { return };
-        if !connection.endpoint.held || connection.is_blocked() || connection.endpoint.verifying {
+        if !connection.endpoint.held || must_wait(connection, &self.live.backpressure) {
             return;
         }
         connection.endpoint.held = false;
         self.follow_up(slot);
         let Some(connection) = self.shard.get_mut(slot) else { return };
-        if connection.is_blocked() || connection.endpoint.verifying {
+        if must_wait(connection, &self.live.backpressure) {
             connection.endpoint.held = true;
             return;
         }
@@ -126,7 +134,7 @@ impl Worker {
         }
         match self.shard.get(slot) {
             _ if self.taking_over.is_some() => ControlFlow::Break(()),
-            Some(connection) if !connection.is_blocked() && !connection.endpoint.verifying => ControlFlow::Continue(()),
+            Some(connection) if !must_wait(connection, &self.live.backpressure) => ControlFlow::Continue(()),
             _ => ControlFlow::Break(()),
         }
     }
@@ -185,7 +193,7 @@ impl Worker {
     fn follow_up(&mut self, slot: Slot) {
         loop {
             let Some(connection) = self.shard.get_mut(slot) else { return };
-            if connection.is_blocked() || connection.endpoint.verifying {
+            if must_wait(connection, &self.live.backpressure) {
                 return;
             }
             let Some(action) = connection.endpoint.follow_ups.pop_front() else { return };

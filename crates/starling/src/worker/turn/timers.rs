@@ -45,6 +45,11 @@ impl Worker {
         let unix_ms = self.now.unix_ms;
         let Some(connection) = self.shard.get_mut(slot) else { return };
         let line = &mut connection.endpoint;
+        if line.keeps_client_waiting() {
+            // It is not silent: nobody listened.
+            line.heard = now;
+            line.pinged = false;
+        }
         let silence = now - line.heard.max(self.resumed);
         match line.state {
             State::Closing | State::Farewell if line.close_by != 0 && line.close_by <= now => {
@@ -63,8 +68,9 @@ impl Worker {
         if line.expires_at != 0 && line.expires_at <= unix_ms {
             return self.end_with(slot, ErrorCode::TokenExpired, "the token has expired", CloseReason::TokenExpired);
         }
+        // What was heard may have been heard at the end of its tick.
         let patience = line.patience(interval + timeout);
-        if silence >= patience {
+        if silence > patience {
             if line.is_mailbox() && line.beat() == Beat::Client && line.is_visited() {
                 line.heard = now;
                 return;
@@ -109,7 +115,7 @@ impl Worker {
         let is_closing = connection.closing().is_some();
         let line = &mut connection.endpoint;
         let heard = line.heard.max(self.resumed);
-        let lost = heard.saturating_add(line.patience(interval + timeout));
+        let lost = heard.saturating_add(line.patience(interval + timeout)).saturating_add(1);
         let mut next = match line.beat() {
             Beat::Transport | Beat::Silence if !line.pinged => heard + interval,
             Beat::Transport | Beat::Silence | Beat::Client => lost,
