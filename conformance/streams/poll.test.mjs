@@ -79,15 +79,35 @@ describe("long-polling", () => {
     assert.deepEqual(payloads(await poll(`channel=p4&cursor=${empty.cursor}`)), [1]);
   });
 
-  test("an answer that was lost is given again, from the log", async () => {
-    const { cursor } = await poll("channel=p5");
+  test("an answer that was lost is given again, and the session goes on with all that it has", async () => {
+    const headers = bearer("pat");
+    const { cursor, connectionId } = await poll("channel=p5", { headers });
+    await send({ type: "subscribe", channel: "plain:p5", id: 1 }, { headers, query: `?connectionId=${connectionId}` });
     for (const n of count(3)) await server.publish("p5", n);
+    await server.publish("plain:p5", "without a log");
+    await server.api("POST", "/api/users/pat/publish", { payload: "for pat" });
     await settled("p5");
-    const lost = await poll(`channel=p5&cursor=${cursor}`);
-    assert.deepEqual(payloads(lost), count(3));
-    const again = await poll(`channel=p5&cursor=${cursor}`);
-    assert.deepEqual([payloads(again), again.recovered], [count(3), true]);
-    assert.notEqual(again.connectionId, lost.connectionId);
+    const lost = await poll(`channel=p5&cursor=${cursor}`, { headers });
+    const all = [...count(3), "without a log", "for pat"];
+    assert.deepEqual(new Set(payloads(lost)), new Set(all));
+    await server.publish("p5", 4);
+    const again = await poll(`channel=p5&cursor=${cursor}`, { headers });
+    assert.deepEqual([payloads(again), again.recovered, again.connectionId], [payloads(lost), true, connectionId]);
+    const next = await poll(`channel=p5&cursor=${again.cursor}`, { headers });
+    assert.deepEqual([payloads(next), next.connectionId], [[4], connectionId]);
+  });
+
+  test("an answer before the last one is given from the log", async () => {
+    const { cursor, connectionId } = await poll("channel=p9");
+    await server.publish("p9", 1);
+    await settled("p9");
+    const second = await poll(`channel=p9&cursor=${cursor}`);
+    await server.publish("p9", 2);
+    await settled("p9");
+    assert.deepEqual(payloads(await poll(`channel=p9&cursor=${second.cursor}`)), [2]);
+    const again = await poll(`channel=p9&cursor=${cursor}`);
+    assert.deepEqual([payloads(again), again.recovered], [[1, 2], true]);
+    assert.notEqual(again.connectionId, connectionId);
   });
 
   test("a client that hangs up in the middle of a poll loses nothing", async () => {
@@ -122,14 +142,14 @@ describe("long-polling", () => {
     assert.deepEqual([payloads(told), told.recovered], [[1], true]);
   });
 
-  test("a cursor from before the history is not recovered", async () => {
+  test("a cursor from before the history is not recovered, which is told at once and not at the end of the poll", async () => {
     const { cursor, connectionId } = await poll("channel=short:1");
     await server.api("POST", `/api/connections/${connectionId}/disconnect`);
     await poll(`channel=short:1&cursor=${cursor}&timeout=0`);
     for (const n of count(6)) await server.publish("short:1", n);
     const stale = Buffer.from(JSON.stringify({ p: JSON.parse(Buffer.from(cursor, "base64url")).p })).toString("base64url");
-    const next = await poll(`channel=short:1&cursor=${stale}&timeout=0`);
-    assert.equal(next.recovered, false);
+    const next = await poll(`channel=short:1&cursor=${stale}&timeout=60`);
+    assert.deepEqual([next.recovered, next.messages], [false, []]);
   });
 
   test("a channel without history gives what arrives while it waits", async () => {
@@ -138,6 +158,16 @@ describe("long-polling", () => {
     await server.publish("plain:1", 1);
     const { messages, recovered } = await waiting;
     assert.deepEqual([messages.map(({ payload }) => payload), recovered], [[1], true]);
+  });
+
+  test("a request counts as one message, however many channels it names", async () => {
+    const query = count(400).map((n) => `channel=many:${n}`).join("&");
+    const { status, cursor } = await poll(query);
+    assert.equal(status, 200);
+    await server.publish("many:400", 1);
+    assert.deepEqual(payloads(await poll(`${query}&cursor=${cursor}`)), [1]);
+    const { status: refused, error } = await poll(count(1001).map((n) => `channel=many:${n}`).join("&"));
+    assert.deepEqual([refused, error.code], [403, "LIMIT_EXCEEDED"]);
   });
 
   test("several channels", async () => {

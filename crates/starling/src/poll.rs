@@ -1,8 +1,8 @@
 //! `GET /poll`: long-polling. Section 7 of the contract.
 //!
-//! A session lives between polls for the recovery window. The cursor names it, and says how far its bearer has come:
-//! where the session is gone, or is not where the cursor is (an answer was lost on its way), a new one reads what is
-//! missing from the log, on any node.
+//! A session lives between polls for the recovery window. The cursor names it, and says how far its bearer has come: an
+//! answer that was lost on its way is given again, and where the session is gone, a new one reads what is missing from
+//! the log, on any node.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ const MAX_TIMEOUT: u64 = 60;
 pub(crate) struct Polled {
     /// Answers that carried something, so far.
     turn: AtomicU64,
+    /// The newest of them and its number, until its cursor comes back: it may not have arrived.
+    last: Mutex<Option<(u64, Bytes)>>,
     /// Channels that were asked for.
     channels: Mutex<Vec<ChannelName>>,
     /// When the token it was last asked with expires, in Unix milliseconds; 0: never.
@@ -91,14 +93,15 @@ async fn poll(shared: &Arc<Shared>, live: &LiveOptions, head: &Parts, client: Ip
         None => None,
     };
     let session = match found {
-        Some(session) => session.go_on(&channels, claims.as_ref()).await?,
+        Some(Bearer::Misses(answer)) => return Ok(answer),
+        Some(Bearer::GoesOn(session)) => session.go_on(&channels, claims.as_ref()).await?,
         None => {
             let permit = enter(shared, live, headers, client)?;
             Session::open(shared, live, permit, &channels, presented.as_ref(), claims).await?
         }
     };
-    // Without a cursor the question is only where to start.
-    let wait = if presented.is_some() { wait } else { Duration::ZERO };
+    // Without a cursor the question is only where to start; and who missed something hears of it at once.
+    let wait = if presented.is_some() && session.recovered { wait } else { Duration::ZERO };
     session.answer(wait).await
 }
 
@@ -124,6 +127,14 @@ fn timeout(query: &str) -> Result<Duration, Refusal> {
     Ok(Duration::from_secs_f64(seconds.min(MAX_TIMEOUT as f64)))
 }
 
+/// What a cursor says of its bearer, where the session that it names is there.
+enum Bearer {
+    /// It got everything so far.
+    GoesOn(Session),
+    /// It did not get the last answer, which is this.
+    Misses(Bytes),
+}
+
 /// A session, for the time of one poll.
 struct Session {
     mailbox: Mailbox,
@@ -137,19 +148,26 @@ struct Session {
 
 impl Session {
     /// The session that a cursor goes on with, if it is still there and its bearer's.
-    fn find(shared: &Shared, cursor: &Cursor, claims: Option<&Claims>, live: &LiveOptions) -> Option<Self> {
+    fn find(shared: &Shared, cursor: &Cursor, claims: Option<&Claims>, live: &LiveOptions) -> Option<Bearer> {
         let (key, turn) = cursor.session()?;
         let Found::Here(mailbox, place) = Mailbox::find(shared, key) else { return None };
         if !place.is_owned_by(claims, live.auth.anonymous) {
             return None;
         }
         let polled = place.polled?;
-        if polled.turn.load(Ordering::Acquire) != turn {
-            // An answer was lost: what it held is in the log, if anywhere.
-            mailbox.close(CloseReason::Lost);
-            return None;
+        let present = polled.turn.load(Ordering::Acquire);
+        if present == turn {
+            *polled.last.lock() = None;
+            let session = Self { mailbox, key: key.into(), polled, turn, cursor: cursor.clone(), recovered: true };
+            return Some(Bearer::GoesOn(session));
         }
-        Some(Self { mailbox, key: key.into(), polled, turn, cursor: cursor.clone(), recovered: true })
+        let last = polled.last.lock().clone().filter(|(number, _)| *number == present && present == turn + 1);
+        if let Some((_, answer)) = last {
+            return Some(Bearer::Misses(answer));
+        }
+        // What else was lost is in the log, if anywhere.
+        mailbox.close(CloseReason::Lost);
+        None
     }
 
     async fn open(
@@ -184,6 +202,7 @@ impl Session {
         };
         let polled = Arc::new(Polled {
             turn: AtomicU64::new(0),
+            last: Mutex::default(),
             channels: Mutex::new(channels.to_vec()),
             expires_at: AtomicU64::new(expires_at),
         });
@@ -262,7 +281,11 @@ impl Session {
         body.extend_from_slice(
             format!(r#"],"recovered":{},"connectionId":"{}"}}"#, self.recovered, self.key).as_bytes(),
         );
-        Ok(Bytes::from(body))
+        let body = Bytes::from(body);
+        if !packets.is_empty() && !is_over {
+            *self.polled.last.lock() = Some((self.turn, body.clone()));
+        }
+        Ok(body)
     }
 }
 
