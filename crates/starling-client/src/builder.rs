@@ -12,10 +12,11 @@ use tokio::sync::{mpsc, watch};
 use crate::backoff::Backoff;
 use crate::client::{Client, Limits, Status};
 use crate::connector::Connector;
-use crate::driver::{Driver, Link, Session, link};
+use crate::driver::{Driver, Failed, Ladder, Link, Session, link};
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Blame, Error};
 use crate::tls;
+use crate::transport::Transport;
 
 /// Commands that wait for the driver: beyond, a call waits.
 const COMMANDS: usize = 256;
@@ -66,6 +67,8 @@ pub struct Builder {
     backoff_base: Duration,
     backoff_cap: Duration,
     encoding: Encoding,
+    transports: Vec<Transport>,
+    upgrade_after: Duration,
     limits: Limits,
     settings: Settings,
 }
@@ -79,6 +82,8 @@ impl Builder {
             backoff_base: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(30),
             encoding: Encoding::Json,
+            transports: Transport::ALL.to_vec(),
+            upgrade_after: Duration::from_secs(15),
             limits: Limits {
                 request_timeout: Duration::from_secs(10),
                 publish_timeout: Duration::from_secs(60),
@@ -118,10 +123,36 @@ impl Builder {
         self
     }
 
-    /// Speaks MessagePack instead of JSON, on which bytes travel as they are. Numbers of JSON payloads that are no
-    /// integers of 64 bits then have the precision of a float of 64 bits. Default: JSON.
+    /// Speaks MessagePack instead of JSON on a WebSocket, on which bytes travel as they are. Numbers of JSON payloads that
+    /// are no integers of 64 bits then have the precision of a float of 64 bits. The other transports are text: on them the
+    /// same messages travel as JSON, bytes as base64. Default: JSON.
     pub fn msgpack(mut self) -> Self {
         self.encoding = Encoding::Msgpack;
+        self
+    }
+
+    /// Ways to the server, the best first. Default [`Transport::ALL`]: a WebSocket, where that does not get through
+    /// server-sent events, where those do not either long-polling. An empty list is the default.
+    ///
+    /// The URL must be that of a `/ws` (or have no path) for the others to be found beside it; otherwise only
+    /// [`Transport::WebSocket`] is used.
+    pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
+        self.transports.clear();
+        for transport in transports {
+            if !self.transports.contains(&transport) {
+                self.transports.push(transport);
+            }
+        }
+        if self.transports.is_empty() {
+            self.transports = Transport::ALL.to_vec();
+        }
+        self
+    }
+
+    /// How long a fallback is used before the best transport is tried beside it. The delay doubles with each try, up to
+    /// 10 minutes; the transport is taken once it has lasted as [`stable_after`](Self::stable_after) says. Default 15 s.
+    pub fn upgrade_after(mut self, delay: Duration) -> Self {
+        self.upgrade_after = delay;
         self
     }
 
@@ -131,7 +162,8 @@ impl Builder {
         self
     }
 
-    /// Time for name resolution, TCP, TLS, the upgrade and authentication. Default 10 s. Later: the next attempt.
+    /// Time for name resolution, TCP, TLS, the upgrade and authentication. Default 10 s. Later: the next attempt, over
+    /// another transport.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = timeout;
         self
@@ -144,14 +176,16 @@ impl Builder {
         self
     }
 
-    /// How long a connection must last for the delays to start over. Default 10 s.
+    /// How long a connection must last for the delays to start over, and for its transport to count as one that works.
+    /// Default 10 s.
     pub fn stable_after(mut self, lasting: Duration) -> Self {
         self.settings.stable_after = lasting;
         self
     }
 
     /// Silence of the server after which it is sent a ping, and how long the answer may take before the connection
-    /// counts as lost. Default 8 s and 5 s. A server does not read while one of its hooks decides about a message: keep
+    /// counts as lost. Default 8 s and 5 s. The other transports notice by themselves: an event stream that is silent
+    /// for 25 s, a poll or a message that is not answered in time. A server does not read while one of its hooks decides about a message: keep
     /// the timeout above that of the hooks.
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.settings.ping_interval, self.settings.ping_timeout) = (interval, timeout);
@@ -185,24 +219,37 @@ impl Builder {
         self
     }
 
-    /// The longest message from the server, in bytes. Default 16 MiB. A longer one ends the connection.
+    /// The longest message from the server, and the longest answer to a poll, in bytes. Default 16 MiB. A longer one ends
+    /// the connection.
     pub fn max_message(mut self, bytes: usize) -> Self {
         self.max_message = bytes;
         self
     }
 
-    /// Connects, once: where the first attempt fails, so does this. Lost connections are then replaced for as long as
-    /// there is a handle to the client.
+    /// Connects, once: where the server cannot be reached or refuses, so does this. A transport that does not get through
+    /// is followed by the next one, each of them tried once. Lost connections are then replaced for as long as there is a
+    /// handle to the client.
     ///
     /// Needs a tokio runtime with time and I/O enabled. Cancel-safe: dropping the future gives the attempt up.
     ///
     /// # Errors
     ///
-    /// Why there is no connection.
+    /// Why there is no connection: over the best transport, if none worked.
     pub async fn connect(self) -> Result<Client, Error> {
-        let connector = self.connector()?;
-        let link = link::open(&connector, &self.settings).await?;
-        Ok(self.spawn(connector, Some(link)))
+        let (connector, mut ladder) = self.connector()?;
+        let mut first = None;
+        loop {
+            match link::open(&connector, &self.settings, ladder.transport()).await {
+                Ok(link) => return Ok(self.spawn(connector, ladder, Some(link))),
+                Err(failure) => {
+                    let has_untried = failure.blame == Blame::Path && ladder.failed(Failed::Opening);
+                    let error = first.get_or_insert(failure.error);
+                    if !has_untried {
+                        return Err(error.clone());
+                    }
+                }
+            }
+        }
     }
 
     /// A client that connects in the background, and goes on trying. What is asked of it meanwhile waits.
@@ -217,22 +264,31 @@ impl Builder {
     ///
     /// Outside of a tokio runtime.
     pub fn start(self) -> Result<Client, Error> {
-        let connector = self.connector()?;
-        Ok(self.spawn(connector, None))
+        let (connector, ladder) = self.connector()?;
+        Ok(self.spawn(connector, ladder, None))
     }
 
-    fn connector(&self) -> Result<Connector, Error> {
+    fn connector(&self) -> Result<(Arc<Connector>, Ladder), Error> {
         let endpoint = Endpoint::parse(&self.url)?;
+        let mut transports = self.transports.clone();
+        if endpoint.beside("sse", &[]).is_none() {
+            transports.retain(|transport| *transport == Transport::WebSocket);
+        }
+        if transports.is_empty() {
+            let reason = "its path does not end in /ws, so that nobody knows what is beside it".into();
+            return Err(Error::Url { url: self.url.clone(), reason });
+        }
         let tls = if endpoint.secure { Some(tls::config(&self.authorities)?) } else { None };
-        Ok(Connector { endpoint, tls, encoding: self.encoding, max_message: self.max_message })
+        let connector = Connector { endpoint, tls, encoding: self.encoding, max_message: self.max_message };
+        Ok((Arc::new(connector), Ladder::new(transports, self.upgrade_after)))
     }
 
-    fn spawn(self, connector: Connector, link: Option<Link>) -> Client {
+    fn spawn(self, connector: Arc<Connector>, ladder: Ladder, link: Option<Link>) -> Client {
         let (commands, received) = mpsc::channel(COMMANDS);
         let (status, watched) = watch::channel(link.as_ref().map_or(Status::Connecting, Link::status));
         let session = Session::new(self.encoding, self.limits.queue, self.settings.max_pending, commands.downgrade());
         let backoff = Backoff::new(self.backoff_base, self.backoff_cap);
-        tokio::spawn(Driver::new(connector, self.settings, backoff, session, received, status).run(link));
+        tokio::spawn(Driver::new(connector, self.settings, ladder, backoff, session, received, status).run(link));
         Client::new(commands, watched, self.limits)
     }
 }

@@ -12,6 +12,7 @@ use crate::inbox::Inbox;
 use crate::presence::Presence;
 use crate::publish::{Ack, Publish};
 use crate::subscription::{SubscribeOptions, Subscription};
+use crate::transport::Transport;
 use crate::wire::Answer;
 
 /// A connection that heals. Cheap to clone; it ends when [`close`](Self::close) is called, when all handles, subscriptions and
@@ -43,6 +44,8 @@ pub enum Status {
         connection_id: String,
         /// The user of the token; `None` for an anonymous connection.
         user_id: Option<String>,
+        /// What carries it.
+        transport: Transport,
     },
     /// There is none; the next attempt comes after a delay.
     Waiting {
@@ -165,7 +168,8 @@ impl Client {
         self.status.clone()
     }
 
-    /// Sends what waits to be sent, closes the connection with 1000 and waits, at most 2 s, for the server to agree.
+    /// Sends what waits to be sent, closes the connection with 1000 and waits, at most 2 s, for the server to agree. Over
+    /// HTTP, where there is no such word, it takes the subscriptions back, so that presence is left at once.
     /// Requests that are not answered by then fail with [`Error::Closed`].
     ///
     /// Cancel-safe: once begun, it is done also when the future is dropped.

@@ -2,8 +2,10 @@
 //!
 //! [`session`] knows what is subscribed and what awaits an answer, and touches no socket ([`member`] and [`log`]: one
 //! subscription; [`requests`]: what awaits an answer; [`deliveries`]: what is on its way to subscribers); [`link`]
-//! opens a connection for it and [`connection`] drives it; this file decides what follows the end of a connection.
+//! opens a connection for it and [`connection`] drives it; [`ladder`] says over which transport, and [`probe`] tries to
+//! return to a better one; this file decides what follows the end of a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use starling_core::{Payload, Refusal};
@@ -15,24 +17,28 @@ use crate::backoff::{Backoff, random, spread};
 use crate::builder::Settings;
 use crate::client::Status;
 use crate::connector::Connector;
-use crate::error::{ConnectError, Error, Lost};
+use crate::error::{Blame, ConnectError, Error, Failure, Lost};
 use crate::inbox::Arrival;
 use crate::subscription::SubscribeOptions;
 use crate::wire::Answer;
 
 mod connection;
 mod deliveries;
+mod ladder;
 pub(crate) mod link;
 mod log;
 mod member;
+mod probe;
 mod requests;
 mod session;
 
+pub(crate) use ladder::{Failed, Ladder};
 pub(crate) use link::Link;
 pub(crate) use member::{MemberId, Opened};
 pub(crate) use session::Session;
 
-use connection::Ended;
+use connection::{Driven, Ended};
+use probe::Probe;
 
 /// How often in a row tokens may be refused before the client gives up: another one is asked for once.
 const TOKEN_ATTEMPTS: u32 = 2;
@@ -75,8 +81,9 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct Driver {
-    connector: Connector,
+    connector: Arc<Connector>,
     settings: Settings,
+    ladder: Ladder,
     backoff: Backoff,
     commands: mpsc::Receiver<Command>,
     status: watch::Sender<Status>,
@@ -97,14 +104,25 @@ enum Next {
 
 impl Driver {
     pub(crate) fn new(
-        connector: Connector,
+        connector: Arc<Connector>,
         settings: Settings,
+        ladder: Ladder,
         backoff: Backoff,
         session: Session,
         commands: mpsc::Receiver<Command>,
         status: watch::Sender<Status>,
     ) -> Self {
-        Self { connector, settings, backoff, commands, status, session, refused_tokens: 0, was_connected: false }
+        Self {
+            connector,
+            settings,
+            ladder,
+            backoff,
+            commands,
+            status,
+            session,
+            refused_tokens: 0,
+            was_connected: false,
+        }
     }
 
     /// Drives connections until the client ends, beginning with `link` if there is one.
@@ -130,31 +148,58 @@ impl Driver {
         let opened = async {
             tokio::time::sleep_until(at).await;
             self.status.send_replace(Status::Connecting);
-            link::open(&self.connector, &self.settings).await
+            link::open(&self.connector, &self.settings, self.ladder.transport()).await
         };
         match attend(&mut self.commands, &mut self.session, opened).await {
-            Attended::Done(Ok(link)) => {
-                self.status.send_replace(link.status());
-                self.drive(link).await
-            }
-            Attended::Done(Err(error)) => self.after_failure(error),
+            Attended::Done(Ok(link)) => self.drive(link).await,
+            Attended::Done(Err(failure)) => self.after_failure(failure, Failed::Opening),
             Attended::Closed(done) => Next::Stop { reason: Error::Closed, done },
         }
     }
 
+    /// Drives a connection, and those that take its place at once.
     async fn drive(&mut self, link: Link) -> Next {
-        tracing::debug!("connected");
-        let since = Instant::now();
-        self.refused_tokens = 0;
-        self.was_connected = true;
-        let ended = connection::drive(link, &mut self.session, &mut self.commands, &self.settings).await;
-        if since.elapsed() >= self.settings.stable_after {
-            self.backoff.reset();
+        let mut link = link;
+        loop {
+            tracing::debug!(transport = %link.socket.transport, "connected");
+            self.status.send_replace(link.status());
+            self.refused_tokens = 0;
+            self.was_connected = true;
+            self.ladder.connected();
+            let (Driven { ended, left, .. }, better) = self.drive_one(link).await;
+            let is_final = matches!(&ended, Ended::Closed(_) | Ended::Drained { .. });
+            let next = self.after_end(ended);
+            let (Next::Connect { reason, .. } | Next::Stop { reason, .. }) = &next;
+            self.session.lost(reason);
+            match (better, &next) {
+                // The better transport is there already: nothing to wait for.
+                (Some(mut better), Next::Connect { .. }) if !is_final => {
+                    self.ladder.returned();
+                    better.replaces = left;
+                    link = better;
+                }
+                _ => return next,
+            }
         }
-        let next = self.after_end(ended);
-        let (Next::Connect { reason, .. } | Next::Stop { reason, .. }) = &next;
-        self.session.lost(reason);
-        next
+    }
+
+    /// Drives one connection to its end. With the connection over a better transport that is open by then.
+    async fn drive_one(&mut self, link: Link) -> (Driven, Option<Link>) {
+        let since = Instant::now();
+        let (encoding, delay) = (self.connector.encoding, self.ladder.next_upgrade());
+        let (connector, settings, ladder) = (&self.connector, &self.settings, &mut self.ladder);
+        let mut probe = delay.map(|delay| Probe::new(connector, settings, ladder, delay));
+        let driving =
+            connection::drive(link, &mut self.session, &mut self.commands, settings, encoding, probe.as_mut());
+        let driven = driving.await;
+        let better = probe.and_then(Probe::into_link);
+        if driven.lived_until.saturating_duration_since(since) >= self.settings.stable_after {
+            self.backoff.reset();
+            self.ladder.stable();
+        } else if matches!(&driven.ended, Ended::Lost { lost, .. } if lost.may_be_the_path()) {
+            self.ladder.failed(Failed::Cut);
+        }
+        (driven, better)
     }
 
     fn stop(mut self, reason: Error, done: Option<oneshot::Sender<()>>) {
@@ -171,7 +216,17 @@ impl Driver {
             Ended::Drained { at, lost } => {
                 return Next::Connect { at: at.min(Instant::now() + LONGEST_WAIT), reason: Error::Lost(lost) };
             }
+            Ended::Failed(failure) => {
+                if matches!(&failure.error, Error::Connect(ConnectError::Status { status: 429, .. })) {
+                    self.backoff.skip(PENALTY_ATTEMPTS);
+                }
+                return self.after_failure(failure, Failed::Cut);
+            }
             Ended::Lost { lost, refusal } => (lost, refusal),
+            Ended::Outdone => {
+                let moved = Lost::broken(format!("moved to {}", self.ladder.best()));
+                return Next::Connect { at: Instant::now(), reason: Error::Lost(moved) };
+            }
         };
         // An error that came before such a close says more than its code.
         let reason = match refusal {
@@ -200,7 +255,13 @@ impl Driver {
         }
     }
 
-    fn after_failure(&mut self, error: Error) -> Next {
+    fn after_failure(&mut self, Failure { error, blame }: Failure, how: Failed) -> Next {
+        // Where the path is at fault, what follows is an attempt over another transport, if there is one.
+        let has_untried = blame == Blame::Path && self.ladder.failed(how);
+        let wants_token = matches!(&error, Error::Connect(ConnectError::Status { status: 401, .. }));
+        if has_untried && !wants_token {
+            return self.retry(error, Duration::ZERO);
+        }
         match &error {
             Error::Connect(ConnectError::Status { status: 401, .. }) => self.after_refused_token(error),
             Error::Connect(ConnectError::Status { status: 403, .. }) => Next::stop(error),
@@ -267,10 +328,4 @@ async fn attend<T>(
 
 fn is_about_token(refusal: &Refusal) -> bool {
     matches!(&*refusal.code, "TOKEN_EXPIRED" | "TOKEN_INVALID")
-}
-
-impl Lost {
-    fn broken(reason: impl ToString) -> Self {
-        Self { code: None, reason: reason.to_string() }
-    }
 }

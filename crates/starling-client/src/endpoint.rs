@@ -1,6 +1,7 @@
 //! Where the server is: the URL taken apart.
 
 use http::Uri;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::Error;
 
@@ -53,6 +54,21 @@ impl Endpoint {
         })
     }
 
+    /// Path and query of `name` beside `/ws`, with these parameters behind those of the URL. `None` where the URL is not
+    /// that of a `/ws`, so that nobody knows what is beside it.
+    pub(crate) fn beside(&self, name: &str, parameters: &[(&str, &str)]) -> Option<String> {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let mut target = format!("{}/{name}", path.strip_suffix("/ws")?);
+        let given = Some(query.to_owned()).filter(|query| !query.is_empty());
+        let added =
+            parameters.iter().map(|(name, value)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC)));
+        for (index, parameter) in given.into_iter().chain(added).enumerate() {
+            target.push(if index == 0 { '?' } else { '&' });
+            target.push_str(&parameter);
+        }
+        Some(target)
+    }
+
     /// Host and port, for messages.
     pub(crate) fn address(&self) -> String {
         if self.host.contains(':') {
@@ -83,5 +99,18 @@ mod tests {
         for url in ["", "a", "a:80", "ftp://a", "ws://", "ws:///ws", "ws://me@a", "ws://a b", "redis://a"] {
             assert!(matches!(Endpoint::parse(url), Err(Error::Url { .. })), "{url}");
         }
+    }
+    #[test]
+    fn other_paths_are_beside_it() {
+        for (url, expected) in [
+            ("ws://a", Some("/send?connectionId=a%2Eb%26")),
+            ("ws://a/x/ws", Some("/x/send?connectionId=a%2Eb%26")),
+            ("ws://a/ws?token=t", Some("/send?token=t&connectionId=a%2Eb%26")),
+            ("ws://a/socket", None),
+        ] {
+            let endpoint = Endpoint::parse(url).unwrap();
+            assert_eq!(endpoint.beside("send", &[("connectionId", "a.b&")]).as_deref(), expected, "{url}");
+        }
+        assert_eq!(Endpoint::parse("ws://a").unwrap().beside("sse", &[]).as_deref(), Some("/sse"));
     }
 }

@@ -61,6 +61,28 @@ impl Error {
     }
 }
 
+/// Why there is no connection, and whether another transport may fare better.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    pub(crate) blame: Blame,
+}
+
+/// What is at fault that there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// The way there, as far as can be told: another transport may fare better.
+    Path,
+    /// What every transport would meet: no network, no token, a refusal by the server itself.
+    Elsewhere,
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self { error: error.into(), blame: Blame::Path }
+    }
+}
+
 /// Why a connection could not be opened.
 #[derive(Debug, Clone, Error)]
 #[non_exhaustive]
@@ -81,7 +103,7 @@ pub enum ConnectError {
         /// How long it was waited for.
         after: Duration,
     },
-    /// The server answered the upgrade with an HTTP error.
+    /// The server, or something on the way, answered with an HTTP error.
     #[error("the server refused the connection: HTTP {status}{}", detail(.message))]
     Status {
         /// The status code.
@@ -111,6 +133,18 @@ impl fmt::Display for Lost {
             Some(code) => write!(f, "connection closed with {code}{}", detail(&self.reason)),
             None => write!(f, "connection lost{}", detail(&self.reason)),
         }
+    }
+}
+
+impl Lost {
+    /// Without a word from the server.
+    pub(crate) fn broken(reason: impl ToString) -> Self {
+        Self { code: None, reason: reason.to_string() }
+    }
+
+    /// Whether something on the way may have ended the connection: with any other code it was the server.
+    pub(crate) fn may_be_the_path(&self) -> bool {
+        matches!(self.code, None | Some(1000 | 1001 | 1005 | 1006))
     }
 }
 

@@ -34,7 +34,7 @@
 //! | [`Client::inbox`] | messages to the user, and questions of the application, to be answered |
 //! | [`Client::status`] | the state of the connection, to look at and to wait for |
 //! | [`Message::json`] and its like | payloads as types of the application |
-//! | [`Builder`] | tokens, MessagePack, TLS, limits and timeouts |
+//! | [`Builder`] | tokens, transports, MessagePack, TLS, limits and timeouts |
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -79,6 +79,27 @@
 //! # }
 //! ```
 //!
+//! # Transports
+//!
+//! A WebSocket; where that does not get through, server-sent events with `POST /send` for the way up; where those do not
+//! either, long-polling ([`Builder::transports`]). [`Status::Connected`] tells which one carries the connection. Nothing
+//! else changes: not what is delivered, not what is sent again, not what an error means.
+//!
+//! - The next one is tried after one failure to open, after two connections in a row that were cut before they lasted
+//!   10 s, or after three failures of one that has worked before; after the last one comes the first.
+//! - No reason to try another one: no route to the host, no trusted certificate, a refusal in Starling's words, `429` or
+//!   `503` with `Retry-After`, a close code that only a server gives.
+//! - Beside a fallback the best transport is tried after 15 s, 30 s, 1 min … 10 min ([`Builder::upgrade_after`]). It is
+//!   taken when it has lasted 10 s and still answers, which cuts nothing off: requests that are sent only once are waited
+//!   for, up to 10 s, and presence is entered there before it is left here.
+//! - A silent event stream is given up after 25 s, a poll that is not answered after 35 s, a message that is not answered
+//!   after 20 s.
+//! - Over HTTP messages are posted one after the other: about one for each round trip.
+//! - Over HTTP everything is JSON. With [`Builder::msgpack`] messages are translated: bytes travel as base64, and arrive as
+//!   bytes.
+//! - After [`Client::close`], and after a move back, subscriptions over HTTP are taken back one by one; after a lost
+//!   connection, the server keeps the presence of a long-polling session for its recovery window.
+//!
 //! # Limits
 //!
 //! Every queue is bounded. A subscriber or inbox that does not read stops the reading from the socket, for the whole
@@ -89,7 +110,7 @@
 //!
 //! | the server | the client |
 //! | --- | --- |
-//! | sends what is no Starling message | gives the connection up, tries again with backoff |
+//! | sends what is no Starling message | gives the connection up, tries again with backoff, and over the next transport where this one never worked |
 //! | sends a type that is unknown, or answers an id that nobody waits for | lets it pass |
 //! | closes at once, every time | tries again with growing delays |
 //! | refuses the token | asks for another once, then ends; with [`Builder::token`] it ends at once |
@@ -104,7 +125,7 @@
 //! The certificate authorities of the system are trusted: the file in `SSL_CERT_FILE`, or the first that exists of the
 //! usual ones (`/etc/ssl/certs/ca-certificates.crt` and its like), and those of [`Builder::ca_file`].
 //!
-//! Not supported: transports other than WebSocket, compression, HTTP proxies.
+//! Not supported: compression, HTTP proxies that have to be configured.
 
 mod ask;
 mod backoff;
@@ -117,9 +138,10 @@ mod error;
 mod inbox;
 mod presence;
 mod publish;
-mod socket;
+mod refusal;
 mod subscription;
 mod tls;
+mod transport;
 mod wire;
 
 pub use ask::{History, HistoryOptions, Reply, Request};
@@ -131,6 +153,7 @@ pub use presence::{Member, Members, Presence, PresenceChange};
 pub use publish::{Ack, Publish};
 pub use starling_core::{Epoch, Payload, Position, RawJson, Refusal};
 pub use subscription::{Item, Message, SubscribeOptions, Subscription};
+pub use transport::Transport;
 
 /// The examples of the README are compiled with the tests.
 #[cfg(doctest)]

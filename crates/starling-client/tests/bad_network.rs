@@ -10,11 +10,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use proxy::{FaultProxy, Treatment};
 use real::{PATIENCE, connected, start};
-use starling_client::{Builder, Client, Error, Item, Position, Publish, Status, SubscribeOptions, Subscription};
+use starling_client::{
+    Builder, Client, Error, Item, Position, Publish, Status, SubscribeOptions, Subscription, Transport,
+};
 
-/// A client of the proxy that is quick to come back, and to notice a silent connection.
+/// A client of the proxy that is quick to come back, and to notice a silent connection. What follows a WebSocket that
+/// does not last is told elsewhere.
 fn client(proxy: &FaultProxy) -> Builder {
     Client::builder(proxy.url())
+        .transports([Transport::WebSocket])
         .backoff(Duration::from_millis(5), Duration::from_millis(50))
         .heartbeat(Duration::from_millis(300), Duration::from_millis(700))
         .connect_timeout(Duration::from_secs(5))

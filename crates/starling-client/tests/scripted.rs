@@ -28,7 +28,7 @@ async fn the_token_is_shown_on_the_upgrade_and_as_first_message() {
     let (client, _peer) = tokio::join!(server.builder().token("t.o.k").connect(), script);
     let client = client.unwrap();
     let status = client.status().borrow().clone();
-    let Status::Connected { connection_id, user_id } = status else { panic!("connected") };
+    let Status::Connected { connection_id, user_id, .. } = status else { panic!("connected") };
     assert_eq!((connection_id.as_str(), user_id.as_deref()), ("c1", Some("ada")));
 }
 

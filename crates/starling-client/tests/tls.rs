@@ -57,7 +57,7 @@ async fn only_trusted_certificates_are_taken() {
 
     let client = Client::builder(format!("wss://localhost:{port}")).ca_file(&file).connect().await.unwrap();
     let status = client.status().borrow().clone();
-    assert!(matches!(status, Status::Connected { connection_id, user_id: None } if connection_id == "over-tls"));
+    assert!(matches!(status, Status::Connected { connection_id, user_id: None, .. } if connection_id == "over-tls"));
 
     // The right certificate for another name.
     let error = Client::builder(format!("wss://127.0.0.1:{port}")).ca_file(&file).connect().await.unwrap_err();

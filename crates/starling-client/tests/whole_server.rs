@@ -1,4 +1,4 @@
-//! The client and a whole server: all that it can ask for, in both encodings.
+//! The client and a whole server: all that it can ask for, over every transport and in both encodings.
 
 #[path = "support/real.rs"]
 mod real;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use starling::handlers::{Answer, Connection, Handlers};
 use starling_client::{
     Arrival, Builder, Client, Error, HistoryOptions, Item, Message, Payload, Publish, Request, SubscribeOptions,
-    Subscription,
+    Subscription, Transport,
 };
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -30,17 +30,25 @@ async fn next_message(subscription: &mut Subscription) -> Message {
     }
 }
 
-/// Both ways to speak.
-fn encodings(url: &str) -> [Builder; 2] {
-    [Client::builder(url), Client::builder(url).msgpack()]
+/// All ways to speak.
+fn ways(url: &str) -> [Builder; 6] {
+    let over = |transport| Client::builder(url).transports([transport]);
+    [
+        Client::builder(url),
+        Client::builder(url).msgpack(),
+        over(Transport::Sse),
+        over(Transport::Sse).msgpack(),
+        over(Transport::Poll),
+        over(Transport::Poll).msgpack(),
+    ]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_and_history_keep_their_payloads_in_both_encodings() {
+async fn messages_and_history_keep_their_payloads_in_both_ways() {
     let (server, address) = start();
     let url = format!("http://{address}");
     let listener = Client::builder(&url).connect().await.unwrap();
-    for (number, builder) in encodings(&url).into_iter().enumerate() {
+    for (number, builder) in ways(&url).into_iter().enumerate() {
         let channel = format!("room:{number}");
         let client = builder.connect().await.unwrap();
         let mut room = client.subscribe(&channel, SubscribeOptions::default()).await.unwrap();
@@ -74,7 +82,7 @@ async fn messages_and_history_keep_their_payloads_in_both_encodings() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn presence_is_entered_changed_and_left() {
     let (server, address) = start();
-    for (number, builder) in encodings(&format!("ws://{address}")).into_iter().enumerate() {
+    for (number, builder) in ways(&format!("ws://{address}")).into_iter().enumerate() {
         let channel = format!("room:{number}");
         let bob = builder.connect().await.unwrap();
         let mut room = bob.subscribe(&channel, SubscribeOptions::default().presence()).await.unwrap();
@@ -118,7 +126,7 @@ async fn sum(_: Connection, numbers: Vec<u32>) -> Answer<u32> {
 async fn the_application_replies_and_is_replied_to() {
     let server = builder().handlers(Handlers::new().on("sum", sum)).start().unwrap();
     let (address, broadcaster) = (server.addresses()[0], server.broadcaster());
-    for builder in encodings(&format!("ws://{address}")) {
+    for builder in ways(&format!("ws://{address}")) {
         let client = builder.token(token("ann", Duration::from_secs(600))).connect().await.unwrap();
         let reply = client.request(Request::json("sum", &[1, 2, 3]).unwrap()).await.unwrap();
         assert_eq!(reply.json::<u32>().unwrap(), 6);

@@ -282,6 +282,11 @@ impl Requests {
         self.paused_until
     }
 
+    /// Whether a request is on its way that would be lost with the connection.
+    pub(super) fn awaits_once(&self) -> bool {
+        self.all.values().any(|request| request.is_sent && matches!(request.kind, Kind::Once { .. }))
+    }
+
     /// Whether no request of the application awaits its answer, and nothing waits to be sent.
     pub(super) fn is_settled(&self) -> bool {
         self.urgent.is_empty() && self.waiting.is_empty() && !self.all.values().any(|request| request.kind.is_counted())

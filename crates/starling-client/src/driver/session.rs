@@ -272,6 +272,16 @@ impl Session {
         full
     }
 
+    /// Whether the server has answered all subscriptions on this connection.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.members.values().all(|member| matches!(member.stage, Stage::Live | Stage::Retry(_)))
+    }
+
+    /// Whether the answer to a request is on its way that is sent only once.
+    pub(crate) fn awaits_once(&self) -> bool {
+        self.requests.awaits_once()
+    }
+
     /// Whether every request of the application has been answered and nothing waits to be sent.
     pub(crate) fn is_settled(&self) -> bool {
         self.replies.is_empty() && self.requests.is_settled()

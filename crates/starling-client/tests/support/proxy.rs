@@ -19,12 +19,74 @@ pub enum Treatment {
     BlackHole,
     /// The server's half ends: the client can still send, and nobody reads it.
     HalfOpen,
+    /// As a proxy that knows nothing of WebSockets answers.
+    NoWebSocket,
+    /// WebSockets open, and are cut with the first message behind the one that authenticates.
+    KillWebSocket,
+    /// WebSockets open, and then nothing comes through.
+    SwallowWebSocket,
+    /// No WebSockets, and event streams are held back until they are whole.
+    HoldStreams,
+    /// Neither WebSockets nor event streams: nobody knows of them.
+    NoStreams,
+}
+
+/// What a connection is for, as the head of its first request tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Unknown,
+    WebSocket,
+    Stream,
+    Other,
+}
+
+/// What becomes of something that the client sent.
+enum Verdict {
+    Pass,
+    Swallow,
+    Cut,
+    Answer(&'static str),
+}
+
+impl Purpose {
+    fn of(head: &[u8]) -> Self {
+        let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+        match () {
+            () if head.contains("upgrade: websocket") => Self::WebSocket,
+            () if head.starts_with("get /sse") => Self::Stream,
+            () => Self::Other,
+        }
+    }
+}
+
+impl Treatment {
+    /// `sent`: how often the client has sent something, this time included.
+    fn of_sent(self, purpose: Purpose, sent: usize) -> Verdict {
+        match (self, purpose) {
+            (Self::BlackHole | Self::HalfOpen, _) => Verdict::Swallow,
+            (Self::NoWebSocket | Self::HoldStreams, Purpose::WebSocket) => Verdict::Answer("400 Bad Request"),
+            (Self::NoStreams, Purpose::WebSocket | Purpose::Stream) => Verdict::Answer("404 Not Found"),
+            (Self::KillWebSocket, Purpose::WebSocket) if sent > 2 => Verdict::Cut,
+            _ => Verdict::Pass,
+        }
+    }
+
+    /// Whether more of the server comes through. `received`: how often something did.
+    fn lets_down(self, purpose: Purpose, received: usize) -> bool {
+        match (self, purpose) {
+            (Self::BlackHole | Self::HalfOpen, _) | (Self::HoldStreams, Purpose::Stream) => false,
+            (Self::SwallowWebSocket, Purpose::WebSocket) => received == 0,
+            _ => true,
+        }
+    }
 }
 
 pub struct FaultProxy {
     address: SocketAddr,
     /// Connections that were made through it.
     connections: watch::Sender<usize>,
+    /// Those of them that are open.
+    open: watch::Sender<usize>,
     /// Each change of the number resets the connections that are there.
     cuts: watch::Sender<usize>,
     treatment: watch::Sender<Treatment>,
@@ -36,19 +98,25 @@ impl FaultProxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, _) = watch::channel(0);
+        let (open, _) = watch::channel(0);
         let (cuts, _) = watch::channel(0);
         let (treatment, treated) = watch::channel(Treatment::Pass);
-        let (count, cut) = (connections.clone(), cuts.clone());
+        let (count, cut, opened) = (connections.clone(), cuts.clone(), open.clone());
         let task = tokio::spawn(async move {
             loop {
                 let (client, _) = listener.accept().await.unwrap();
                 // Before the connection is counted, so that who saw it can cut it.
                 let cut = cut.subscribe();
                 count.send_modify(|connections| *connections += 1);
-                tokio::spawn(carry(client, target, cut, treated.clone()));
+                opened.send_modify(|open| *open += 1);
+                let (treated, opened) = (treated.clone(), opened.clone());
+                tokio::spawn(async move {
+                    carry(client, target, cut, treated).await;
+                    opened.send_modify(|open| *open -= 1);
+                });
             }
         });
-        Self { address, connections, cuts, treatment, task }
+        Self { address, connections, open, cuts, treatment, task }
     }
 
     pub fn url(&self) -> String {
@@ -58,6 +126,11 @@ impl FaultProxy {
     /// Connections that were made through it.
     pub fn connections(&self) -> usize {
         *self.connections.borrow()
+    }
+
+    /// Waits until no connection is open.
+    pub async fn until_idle(&self) {
+        self.open.subscribe().wait_for(|open| *open == 0).await.unwrap();
     }
 
     /// Resets every connection, and waits for another one.
@@ -100,6 +173,7 @@ async fn carry(
     }
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let (mut up, mut down) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+    let (mut purpose, mut sent, mut received) = (Purpose::Unknown, 0, 0);
     loop {
         let now = *treatment.borrow_and_update();
         if now == Treatment::HalfOpen {
@@ -108,32 +182,44 @@ async fn carry(
         }
         tokio::select! {
             biased;
-            _ = cut.changed() => {
-                // A close with unread bytes, or with this option, is a reset.
-                let _ = reset_on_close(&client);
-                let _ = reset_on_close(&server);
-                return;
-            }
+            _ = cut.changed() => return reset(&client, &server),
             _ = treatment.changed() => {}
-            read = client.read(&mut up) => match read {
-                Ok(0) | Err(_) => return,
-                Ok(length) if now == Treatment::Pass => {
-                    if server.write_all(&up[..length]).await.is_err() {
+            read = client.read(&mut up) => {
+                let Ok(length @ 1..) = read else { return };
+                if purpose == Purpose::Unknown {
+                    purpose = Purpose::of(&up[..length]);
+                }
+                sent += 1;
+                match now.of_sent(purpose, sent) {
+                    Verdict::Pass => {
+                        if server.write_all(&up[..length]).await.is_err() {
+                            return;
+                        }
+                    }
+                    Verdict::Swallow => {}
+                    Verdict::Cut => return reset(&client, &server),
+                    Verdict::Answer(status) => {
+                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                        let _ = client.write_all(answer.as_bytes()).await;
                         return;
                     }
                 }
-                Ok(_) => {}
-            },
-            read = server.read(&mut down), if now == Treatment::Pass => match read {
-                Ok(0) | Err(_) => return,
-                Ok(length) => {
-                    if client.write_all(&down[..length]).await.is_err() {
-                        return;
-                    }
+            }
+            read = server.read(&mut down), if now.lets_down(purpose, received) => {
+                let Ok(length @ 1..) = read else { return };
+                received += 1;
+                if client.write_all(&down[..length]).await.is_err() {
+                    return;
                 }
-            },
+            }
         }
     }
+}
+
+/// A close with unread bytes, or with this option, is a reset.
+fn reset(client: &TcpStream, server: &TcpStream) {
+    let _ = reset_on_close(client);
+    let _ = reset_on_close(server);
 }
 
 fn reset_on_close(stream: &TcpStream) -> std::io::Result<()> {

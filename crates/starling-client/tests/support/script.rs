@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use starling_client::{
-    Builder, Client, Error, Item, Message, Position, Publish, Status, SubscribeOptions, Subscription,
+    Builder, Client, Error, Item, Message, Position, Publish, Status, SubscribeOptions, Subscription, Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,9 @@ impl Server {
 
     pub fn builder(&self) -> Builder {
         let url = format!("ws://{}", self.listener.local_addr().unwrap());
-        Client::builder(url).backoff(Duration::from_millis(1), Duration::from_millis(1))
+        // The script is about one transport; what follows when it fails is told elsewhere.
+        let builder = Client::builder(url).transports([Transport::WebSocket]);
+        builder.backoff(Duration::from_millis(1), Duration::from_millis(1))
     }
 
     /// Accepts a connection, up to the upgrade.

@@ -4,36 +4,15 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
 
-use starling_proto::websocket::{CloseCode, Decoder, Event, Inflater, Opcode, PeerError, Role, write_masked_frame};
+use starling_proto::native::Encoding;
+use starling_proto::websocket::{CloseCode, Decoder, Event, Inflater, Opcode, Role, write_masked_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
+use super::{Frame, ReadError};
 use crate::connector::Stream;
 
 /// How much is read at once, in bytes.
 const READ: usize = 16 << 10;
-
-/// What came from the server. Pings are answered by the [`Socket`]'s owner.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Frame {
-    Text(String),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong,
-    Close(Option<u16>, String),
-}
-
-/// Why nothing more can be read.
-#[derive(Debug)]
-pub(crate) enum ReadError {
-    Io(io::Error),
-    Peer(PeerError),
-}
-
-/// An open WebSocket, in two halves that are driven independently.
-pub(crate) struct Socket {
-    pub(crate) reader: Reader,
-    pub(crate) writer: Writer,
-}
 
 /// The receiving half.
 pub(crate) struct Reader {
@@ -46,33 +25,35 @@ pub(crate) struct Reader {
 /// The sending half: frames wait in it until [`Writer::flush`] is driven.
 pub(crate) struct Writer {
     stream: WriteHalf<Box<dyn Stream>>,
+    encoding: Encoding,
     waiting: Vec<u8>,
     /// How much of `waiting` has been written.
     written: usize,
     flushed: bool,
 }
 
-impl Socket {
-    /// `rest` is what was read behind the answer to the upgrade.
-    pub(crate) fn new(stream: Box<dyn Stream>, rest: Vec<u8>, max_message: usize) -> Self {
-        let (reader, writer) = tokio::io::split(stream);
-        Self {
-            reader: Reader {
-                stream: reader,
-                decoder: Decoder::new(Role::Client, max_message, None),
-                inflater: Inflater::new(),
-                buffer: rest,
-            },
-            writer: Writer { stream: writer, waiting: Vec::new(), written: 0, flushed: true },
-        }
-    }
+/// The two halves of a WebSocket. `rest` is what was read behind the answer to the upgrade.
+pub(super) fn split(
+    stream: Box<dyn Stream>,
+    rest: Vec<u8>,
+    max_message: usize,
+    encoding: Encoding,
+) -> (Reader, Writer) {
+    let (reader, writer) = tokio::io::split(stream);
+    let reader = Reader {
+        stream: reader,
+        decoder: Decoder::new(Role::Client, max_message, None),
+        inflater: Inflater::new(),
+        buffer: rest,
+    };
+    (reader, Writer { stream: writer, encoding, waiting: Vec::new(), written: 0, flushed: true })
 }
 
 impl Reader {
     /// Appends the frames of one read to `frames`, possibly none.
     ///
     /// Cancel-safe: what was read is decoded before anything is awaited again.
-    pub(crate) async fn read(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), ReadError> {
+    pub(super) async fn read(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), ReadError> {
         if self.buffer.is_empty() {
             self.buffer.reserve(READ);
             let read = self.stream.read_buf(&mut self.buffer).await;
@@ -97,35 +78,46 @@ impl Reader {
 }
 
 impl Writer {
-    /// Puts a frame behind those that wait.
+    /// Puts a message behind those that wait.
     ///
     /// # Errors
     ///
     /// When the system gives no random numbers, without which a frame must not be masked.
-    pub(crate) fn push(&mut self, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
+    pub(super) fn message(&mut self, message: &[u8]) -> io::Result<()> {
+        self.push(opcode(self.encoding), message)
+    }
+
+    pub(super) fn ping(&mut self) -> io::Result<()> {
+        self.push(Opcode::Ping, b"")
+    }
+
+    pub(super) fn pong(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.push(Opcode::Pong, payload)
+    }
+
+    pub(super) fn close(&mut self, code: CloseCode) -> io::Result<()> {
+        self.push(Opcode::Close, &code.0.to_be_bytes())
+    }
+
+    fn push(&mut self, opcode: Opcode, payload: &[u8]) -> io::Result<()> {
         let mask = getrandom::u32().map_err(io::Error::other)?.to_ne_bytes();
         write_masked_frame(&mut self.waiting, opcode, payload, mask);
         self.flushed = false;
         Ok(())
     }
 
-    /// Puts a close frame behind those that wait.
-    pub(crate) fn push_close(&mut self, code: CloseCode) -> io::Result<()> {
-        self.push(Opcode::Close, &code.0.to_be_bytes())
-    }
-
     /// Bytes that wait.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.waiting.len() - self.written
     }
 
     /// Whether everything has been handed to the network.
-    pub(crate) fn is_flushed(&self) -> bool {
+    pub(super) fn is_flushed(&self) -> bool {
         self.flushed
     }
 
     /// Writes all that waits. Cancel-safe: what was written is not written again.
-    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+    pub(super) async fn flush(&mut self) -> io::Result<()> {
         while self.written < self.waiting.len() {
             match self.stream.write(&self.waiting[self.written..]).await? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
@@ -137,5 +129,13 @@ impl Writer {
         self.stream.flush().await?;
         self.flushed = true;
         Ok(())
+    }
+}
+
+/// In which frames an encoding travels.
+fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Json => Opcode::Text,
+        Encoding::Msgpack => Opcode::Binary,
     }
 }
