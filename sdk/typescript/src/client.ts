@@ -10,12 +10,30 @@ import { Requests } from "./requests.js";
 import { type ClientOptions, type Settings, settings } from "./settings.js";
 import { Tokens } from "./token.js";
 
+type OfChannel = Exclude<Extract<ServerMessage, { channel: string }>, { type: "error" | "ack" | "event" }>;
+
+/** What the application says to this connection alone. */
+export interface ServerEvent {
+  readonly event: string;
+  /** Any JSON value, or bytes. */
+  readonly payload: unknown;
+  /** Which channel it is about. */
+  readonly channel?: string;
+  /**
+   * Where the application waits for a reply: gives it, as any JSON value or bytes. Of several the first one counts; after
+   * the connection on which it was asked is lost, nothing happens.
+   */
+  readonly reply?: (payload?: unknown) => void;
+}
+
 /** What a client tells. */
 export interface ClientEvents {
   /** It has a new state. */
   status: Status;
   /** A message to the user, or of a channel that `client.channel` was never called for. */
   message: Message;
+  /** The application says something to this connection alone, or asks. */
+  event: ServerEvent;
   /** The server restarts soon; the client moves when it was told to. */
   drain: { readonly reconnectIn: number };
   /** Something that went wrong and that no promise tells: a token that could not be renewed, a refused message. */
@@ -127,16 +145,23 @@ export class Client {
       case "drain":
         this.#events.emit("drain", { reconnectIn: message.reconnectIn });
         return;
-      case "auth_ack":
-      case "pong":
-        return;
+      case "event": {
+        const { type: _, ack, ...content } = message;
+        const { status } = this;
+        const reply = (payload: unknown = null) => {
+          // On the connection on which it was asked.
+          if (status === this.status) this.#connection.send({ type: "reply", ack, payload });
+        };
+        return this.#events.emit("event", ack ? { ...content, reply } : content);
+      }
       default:
-        this.#receiveOf(message);
+        // What names no channel is of no concern here.
+        this.#receiveOf(message as OfChannel);
     }
   }
 
   /** What concerns a channel. */
-  #receiveOf(message: Extract<ServerMessage, { channel: string; type: string }>): void {
+  #receiveOf(message: OfChannel): void {
     const channel = this.#channels.get(message.channel);
     if (message.type === "message") {
       const { type: _, ...content } = message;

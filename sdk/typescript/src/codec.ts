@@ -20,7 +20,7 @@ export const json: Codec = {
     return JSON.stringify({ ...message, payload: toBase64(payload), encoding: "base64" });
   },
   decode(data) {
-    if (typeof data !== "string") throw new TypeError("bytes instead of text");
+    if (typeof data !== "string") throw new TypeError("not text");
     const message: unknown = JSON.parse(data);
     if (isFields(message)) {
       restoreBytes(message);

@@ -9,7 +9,7 @@ import { Line, type LineEvents } from "./line.js";
 import type { ClientMessage, ServerMessage, Welcome } from "./protocol.js";
 import type { Settings } from "./settings.js";
 import { Renewal, type Tokens } from "./token.js";
-import type { Loss } from "./transport/transport.js";
+import type { Loss, Transport } from "./transport/transport.js";
 import { type Hint, listen } from "./wake.js";
 
 /**
@@ -137,8 +137,8 @@ export class Connection {
   }
 
   #newLine(rung: number, events: LineEvents): Line {
-    const transport = this.#settings.transports[rung];
-    if (!transport) throw new RangeError(`no transport ${rung}`);
+    // The ladder has as many rungs as there are transports.
+    const transport = this.#settings.transports[rung] as Transport;
     return new Line(this.#settings, transport, this.#tokens, events);
   }
 

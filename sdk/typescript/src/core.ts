@@ -15,7 +15,7 @@ export {
   type Published,
   type PublishOptions,
 } from "./channel.js";
-export { Client, type ClientEvents } from "./client.js";
+export { Client, type ClientEvents, type ServerEvent } from "./client.js";
 export { type Codec, json } from "./codec.js";
 export type { State, Status } from "./connection.js";
 export type { RequestOptions } from "./deadline.js";

@@ -50,6 +50,7 @@ export interface Environment {
 /** The platform's own environment, with what `given` replaces. */
 export function environment(given: Partial<Environment> = {}): Environment {
   const platform = globalThis as unknown as {
+    fetch?: typeof fetch;
     WebSocket?: SocketConstructor;
     document?: NonNullable<Environment["page"]>;
     window?: Target;
@@ -60,7 +61,7 @@ export function environment(given: Partial<Environment> = {}): Environment {
     setTimeout: (task, delay) => setTimeout(task, delay),
     clearTimeout: (timer) => clearTimeout(timer as number),
     WebSocket: platform.WebSocket,
-    fetch: globalThis.fetch?.bind(globalThis),
+    fetch: platform.fetch?.bind(platform),
     network: platform.window,
     page: platform.document,
     ...given,

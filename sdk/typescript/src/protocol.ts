@@ -72,7 +72,11 @@ export type ClientRequest =
   | { type: "event"; event: string; payload: unknown; channel?: string | undefined };
 
 /** What a client says. */
-export type ClientMessage = AuthMessage | { type: "ping" } | (ClientRequest & { id: number });
+export type ClientMessage =
+  | AuthMessage
+  | { type: "ping" }
+  | { type: "reply"; ack: number | undefined; payload: unknown }
+  | (ClientRequest & { id: number });
 
 /** The fields that an `ack` may have, by request. */
 export interface Ack {
@@ -108,6 +112,7 @@ export type ServerMessage =
   | { type: "gap"; channel: string; missed: number }
   | { type: "unsubscribed"; channel: string; code: string; message: string }
   | { type: "subscribed"; channel: string; epoch?: string; offset?: number }
+  | { type: "event"; event: string; payload: unknown; channel?: string; ack?: number }
   | { type: "drain"; reconnectIn: number }
   | { type: "pong" };
 
@@ -143,6 +148,7 @@ const SHAPES: Record<string, Record<string, (value: unknown) => boolean>> = {
   gap: { channel: string, missed: count },
   unsubscribed: { channel: string, code: string },
   subscribed: { channel: string, ...position },
+  event: { event: string, ack: optional(count) },
   drain: { reconnectIn: count },
   pong: {},
 };

@@ -56,7 +56,7 @@ export interface Settings extends Required<Omit<ClientOptions, "token" | "enviro
 export function settings(url: string | URL, options: ClientOptions): Settings {
   const base = new URL(url);
   base.protocol = base.protocol.replace("ws", "http");
-  if (!/^https?:$/.test(base.protocol)) throw new TypeError(`http:, https:, ws: or wss: expected: ${url}`);
+  if (!/^https?:$/.test(base.protocol)) throw new TypeError(`not http(s) or ws(s): ${url}`);
   if (!base.pathname.endsWith("/")) base.pathname += "/";
   const surroundings = environment(options.environment);
   const { transports = [websocket()] } = options;

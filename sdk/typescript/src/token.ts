@@ -48,7 +48,7 @@ export class Tokens {
       this.#kept = (typeof source === "function" ? await source() : source) ?? undefined;
       return this.#kept;
     } catch (error) {
-      throw new StarlingError("TOKEN_SOURCE", `the token function failed: ${error}`, { cause: error });
+      throw new StarlingError("TOKEN_SOURCE", `no token: ${error}`, { cause: error });
     }
   }
 

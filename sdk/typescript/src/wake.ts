@@ -8,20 +8,18 @@ export type Hint = "online" | "offline" | "visible";
 
 /** Calls `tell` until the returned function is called. */
 export function listen({ network, page }: Environment, tell: (hint: Hint) => void): Off {
-  const online = () => tell("online");
-  const offline = () => tell("offline");
   const visible = () => {
     if (page?.visibilityState !== "hidden") tell("visible");
   };
-  network?.addEventListener("online", online);
-  network?.addEventListener("offline", offline);
-  // A page that comes back from the browser's back-forward cache has lost its connection without a word.
-  network?.addEventListener("pageshow", visible);
-  page?.addEventListener("visibilitychange", visible);
+  const listeners = [
+    [network, "online", () => tell("online")],
+    [network, "offline", () => tell("offline")],
+    // A page that comes back from the browser's back-forward cache has lost its connection without a word.
+    [network, "pageshow", visible],
+    [page, "visibilitychange", visible],
+  ] as const;
+  for (const [target, type, listener] of listeners) target?.addEventListener(type, listener);
   return () => {
-    network?.removeEventListener("online", online);
-    network?.removeEventListener("offline", offline);
-    network?.removeEventListener("pageshow", visible);
-    page?.removeEventListener("visibilitychange", visible);
+    for (const [target, type, listener] of listeners) target?.removeEventListener(type, listener);
   };
 }

@@ -16,7 +16,9 @@ export abstract class HttpLink implements Link {
   readonly needsPings = false;
   protected readonly request: LinkRequest;
   readonly #events: LinkEvents;
-  readonly #abort = new AbortController();
+  /** One for each request: those of a platform leave what they listen with behind on a signal that outlives them. */
+  #posting = new AbortController();
+  #getting = new AbortController();
   #token: string | undefined;
   #connectionId: string | undefined;
   #posts: Promise<unknown> = Promise.resolve();
@@ -67,7 +69,9 @@ export abstract class HttpLink implements Link {
 
   /** A GET of `path`, refused ones thrown. */
   protected async get(path: string, headers: Record<string, string>, timeout?: number): Promise<Response> {
-    return this.#fetch(new URL(path, this.request.base), { headers, cache: "no-store" }, timeout);
+    this.#getting = new AbortController();
+    const init: RequestInit = { headers, cache: "no-store" };
+    return this.#fetch(new URL(path, this.request.base), init, this.#getting.signal, timeout);
   }
 
   send(message: ClientMessage): void {
@@ -88,7 +92,8 @@ export abstract class HttpLink implements Link {
 
   close(): void {
     this.#done = true;
-    this.#abort.abort();
+    this.#posting.abort();
+    this.#getting.abort();
   }
 
   protected lost(error: unknown): void {
@@ -104,7 +109,8 @@ export abstract class HttpLink implements Link {
     if (this.#connectionId !== undefined) url.searchParams.set("connectionId", this.#connectionId);
     const body = json.encode(message);
     const init = { method: "POST", headers: { "content-type": "application/json" }, body };
-    const response = await this.#fetch(url, init, SEND_TIMEOUT, true);
+    this.#posting = new AbortController();
+    const response = await this.#fetch(url, init, this.#posting.signal, SEND_TIMEOUT, true);
     const answer = json.decode(await response.text());
     this.heard();
     // A refused renewal leaves everything as it was; the stream ends when its own token does.
@@ -122,7 +128,13 @@ export abstract class HttpLink implements Link {
     for (const late of held) if (!this.#done) this.#events.receive(late);
   }
 
-  async #fetch(url: URL, init: RequestInit, timeout?: number, readsErrors = false): Promise<Response> {
+  async #fetch(
+    url: URL,
+    init: RequestInit,
+    signal: AbortSignal,
+    timeout?: number,
+    readsErrors = false,
+  ): Promise<Response> {
     const { fetch, setTimeout, clearTimeout } = this.request.environment;
     if (!fetch) throw new StarlingError("CONNECTION_LOST", "no fetch");
     const headers = new Headers(init.headers);
@@ -130,7 +142,7 @@ export abstract class HttpLink implements Link {
     const late = () => this.lost(new StarlingError("CONNECTION_LOST", `no answer in ${timeout} ms`));
     const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
     try {
-      const response = await fetch(url, { ...init, headers, signal: this.#abort.signal });
+      const response = await fetch(url, { ...init, headers, signal });
       const isJson = response.headers.get("content-type")?.startsWith("application/json");
       if (response.ok || (readsErrors && isJson && response.status !== 401)) return response;
       throw await refusal(response);

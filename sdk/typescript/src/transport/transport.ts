@@ -38,7 +38,7 @@ export interface LinkEvents {
 export interface Loss {
   readonly error: StarlingError;
   /** The WebSocket close code, where there was one. */
-  readonly closeCode?: number;
+  readonly closeCode?: number | undefined;
 }
 
 /** A connection, or one in the making. */

@@ -51,7 +51,7 @@ class WebSocketLink implements Link {
     this.#socket.binaryType = "arraybuffer";
     this.#socket.onopen = () => {
       // With the subprotocol the server speaks first.
-      if (bearer.length === 0) this.#write({ type: "auth", token });
+      if (bearer.length === 0) this.send({ type: "auth", token });
     };
     this.#socket.onmessage = ({ data }) => this.#read(data);
     this.#socket.onerror = () => {};
@@ -59,15 +59,16 @@ class WebSocketLink implements Link {
   }
 
   send(message: ClientMessage): void {
-    this.#write(message);
+    // A socket that is closing drops what it is given; its end is reported by itself.
+    this.#socket?.send(this.#request.codec.encode(message));
   }
 
   renew(token: string): void {
-    this.#write({ type: "auth", token });
+    this.send({ type: "auth", token });
   }
 
   ping(): void {
-    this.#write({ type: "ping" });
+    this.send({ type: "ping" });
   }
 
   /** Lets go of the socket at once: on a dead network its own `close` event may take minutes. */
@@ -79,11 +80,6 @@ class WebSocketLink implements Link {
     this.#socket = undefined;
     // `onerror` stays: a socket that is closed while it connects makes some implementations report an error.
     socket.close(1000);
-  }
-
-  #write(message: ClientMessage): void {
-    // A socket that is closing drops what it is given; its end is reported by itself.
-    this.#socket?.send(this.#request.codec.encode(message));
   }
 
   #read(data: unknown): void {
@@ -114,6 +110,6 @@ class WebSocketLink implements Link {
   #lost(error: StarlingError, closeCode?: number): void {
     if (this.#done) return;
     this.close();
-    this.#events.lost(closeCode === undefined ? { error } : { error, closeCode });
+    this.#events.lost({ error, closeCode });
   }
 }

@@ -180,6 +180,8 @@ export class HttpServer {
         if (!this.hurries) missed();
         return;
       }
+      case "reply":
+        return json(response, 200, { type: "ack" });
       case "unsubscribe":
         session.channels.delete(channel);
         return ack();

@@ -1,4 +1,6 @@
+import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
+import type { ServerEvent } from "../../src/index.js";
 import { settle } from "../support/clock.js";
 import { type FakeSocket, message, Rig } from "../support/rig.js";
 
@@ -314,6 +316,42 @@ test("history, requests to the application, and what is done about them when the
   await settle();
   expect((await rig.socket.ack("event", { payload: 3 })).channel).toBe("room");
   expect(await second).toBe(3);
+});
+
+test("events of the application, and replies to those that want one", async () => {
+  const rig = new Rig();
+  const socket = await rig.connected();
+  const got: ServerEvent[] = [];
+  rig.client.on("event", (event) => got.push(event));
+  await socket.say({ type: "event", event: "note", payload: 1 });
+  await socket.say({ type: "event", event: "really?", payload: { n: 2 }, channel: "room", ack: 7 });
+  expect(got).toMatchObject([
+    { event: "note", payload: 1 },
+    { event: "really?", payload: { n: 2 }, channel: "room" },
+  ]);
+  expect(got[0]?.reply).toBeUndefined();
+  got[1]?.reply?.(true);
+  expect(socket.take("reply")).toEqual({ type: "reply", ack: 7, payload: true });
+  got[1]?.reply?.();
+  expect(socket.take("reply")).toEqual({ type: "reply", ack: 7, payload: null });
+  await socket.end();
+  got[1]?.reply?.("nobody waits any more");
+  const next = await rig.reconnected({ connectionId: "c2" });
+  got[1]?.reply?.("nor here");
+  expect(next.sent).toEqual([]);
+});
+
+test("requests that share a signal leave nothing on it", async () => {
+  const rig = new Rig();
+  const socket = await rig.connected();
+  const { signal } = new AbortController();
+  for (let n = 0; n < 100; n++) {
+    const reply = rig.client.request("sum", n, { signal });
+    await settle();
+    await (n % 2 ? socket.ack("event") : socket.refuse("event", "FORBIDDEN"));
+    await reply.catch(() => {});
+  }
+  expect(getEventListeners(signal, "abort")).toEqual([]);
 });
 
 test("requests time out, also while offline", async () => {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { Client, type ClientOptions, poll, sse, type Transport } from "../../src/index.js";
+import { Client, type ClientOptions, poll, type ServerEvent, sse, type Transport } from "../../src/index.js";
 import { EventReader } from "../../src/transport/events.js";
 import { HttpServer } from "../support/http-server.js";
 import { connected, node, until } from "../support/platform.js";
@@ -104,6 +104,35 @@ for (const [name, transport] of [
       server.notice({ type: "unsubscribed", channel: "room", code: "FORBIDDEN", message: "go" });
       expect(await gap).toEqual({ missed: 2, announced: true });
       expect(await end).toMatchObject({ code: "FORBIDDEN" });
+    });
+
+    test("what the application asks is replied to", async () => {
+      const client = make({ transports: [transport()] });
+      await client.channel("room").subscribe();
+      const errors: unknown[] = [];
+      client.on("error", (error) => errors.push(error));
+      const asked = new Promise<ServerEvent>((done) => client.on("event", done));
+      server.notice({ type: "event", event: "really?", payload: 1, ack: 7 });
+      (await asked).reply?.(true);
+      await client.channel("room").publish("message", 1);
+      expect(server.bodies.filter(({ type }) => type === "reply")).toEqual([{ type: "reply", ack: 7, payload: true }]);
+      expect([client.status.state, errors]).toEqual(["connected", []]);
+    });
+
+    test("each request has a signal of its own, and all of them end with close()", async () => {
+      const signals: AbortSignal[] = [];
+      const spied: typeof fetch = (url, init) => {
+        if (init?.signal) signals.push(init.signal);
+        return fetch(url, init);
+      };
+      const client = make({ transports: [transport()], environment: { ...node, fetch: spied } });
+      const room = client.channel("room");
+      await room.subscribe();
+      for (let n = 0; n < 5; n++) await room.publish("message", n);
+      expect(signals.length).toBeGreaterThanOrEqual(7);
+      expect(new Set(signals).size).toBe(signals.length);
+      client.close();
+      expect(signals.some(({ aborted }) => aborted)).toBe(true);
     });
 
     test("close() ends its requests", async () => {
