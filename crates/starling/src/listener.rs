@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::http::Request;
@@ -29,6 +30,10 @@ const IN_HTTP: usize = 16_384;
 
 /// The largest head of a request, in bytes; more is answered with 431. A ticket in the URL has up to 32 KiB.
 const MAX_HEAD: usize = 48 << 10;
+
+/// How long a connection is kept for its next request: longer than the pools of HTTP clients keep one that is idle (Go:
+/// 90 s), so that none is closed in the moment in which it is used.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 /// Which of the two listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +118,9 @@ async fn converse<S: Stream>(
     mut stop: watch::Receiver<bool>,
 ) {
     let (leave, mut leaving) = mpsc::channel(1);
+    let began = AtomicBool::new(false);
     let service = service_fn(|mut request: Request<Incoming>| {
+        began.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(Exit(leave.clone()));
         async move {
             Ok::<_, std::convert::Infallible>(match kind {
@@ -122,14 +129,22 @@ async fn converse<S: Stream>(
             })
         }
     });
+    let patience = shared.live.load().handshake_timeout;
+    let silent = async {
+        tokio::time::sleep(patience).await;
+        if began.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(shared.live.load().handshake_timeout).max_buf_size(MAX_HEAD);
+    builder.timer(TokioTimer::new()).header_read_timeout(patience.max(KEEP_ALIVE)).max_buf_size(MAX_HEAD);
     let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let result = tokio::select! {
         // Before hyper looks at the socket again, and reads what is not for it.
         biased;
         Some(leave) = leaving.recv() => return hand_over(connection.into_parts(), leave),
         result = &mut connection => result,
+        () = silent => return tracing::debug!("no request came in time"),
         () = stopped(&mut stop) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {
