@@ -27,8 +27,10 @@ pub(crate) struct Desk {
     pub handed: u64,
     /// What came while an earlier request had to be answered first.
     pub pending: VecDeque<Errand>,
-    /// Another transport wants to take over: nobody begins to wait here.
+    /// Another transport wants to take over: nobody waits here for long.
     pub is_probed: bool,
+    /// Somebody came since, and gave way at once.
+    pub has_yielded: bool,
     /// At this tick, who waits gives way to it, if nothing came until then. 0: nobody does.
     pub yields_at: u32,
     /// How the connection ended, for who fetches next.
@@ -75,6 +77,7 @@ impl Desk {
             handed: 0,
             pending: VecDeque::new(),
             is_probed: false,
+            has_yielded: false,
             yields_at: 0,
             closing: None,
             patience,

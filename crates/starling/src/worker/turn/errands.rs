@@ -126,7 +126,12 @@ impl Worker {
         desk.waiting = Some(fetched);
         self.hand_out(slot);
         let desk = self.shard.get_mut(slot).and_then(|connection| connection.endpoint.desk.as_mut());
-        if let Some(desk) = desk.filter(|desk| desk.is_probed) {
+        let Some(desk) = desk.filter(|desk| desk.is_probed && desk.is_visited()) else { return };
+        if std::mem::replace(&mut desk.has_yielded, true) {
+            // A client whose WebSocket stands still is not to come again and again.
+            desk.yields_at = now + YIELDS_WITHIN;
+            self.reschedule(slot);
+        } else {
             desk.give_way();
         }
     }
@@ -222,14 +227,13 @@ impl Worker {
         }
     }
 
-    /// A WebSocket is about to take over a session: from here on nobody waits, so that the client may pause fetching; who waits
-    /// already gives way soon. Until it says that it has paused, it is given what there is: its WebSocket may come to
+    /// A WebSocket is about to take over a session: from here on nobody waits long, so that the client may pause fetching. Until it says that it has paused, it is given what there is: its WebSocket may come to
     /// nothing.
     pub(super) fn probe(&mut self, candidate: Slot) {
         let now = tick(self.now);
         let Some(target) = self.target_of(candidate) else { return };
         let Some(desk) = self.shard.get_mut(target).and_then(|target| target.endpoint.desk.as_mut()) else { return };
-        desk.is_probed = true;
+        (desk.is_probed, desk.has_yielded) = (true, false);
         if desk.is_visited() {
             desk.yields_at = now + YIELDS_WITHIN;
             self.reschedule(target);
