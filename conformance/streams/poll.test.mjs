@@ -170,6 +170,26 @@ describe("long-polling", () => {
     assert.deepEqual([refused, error.code], [403, "LIMIT_EXCEEDED"]);
   });
 
+  test("who sees the id of somebody without a token cannot speak or listen for them", async () => {
+    const mine = await poll("channel=seen");
+    const query = (id) => `?connectionId=${encodeURIComponent(id)}`;
+    const entered = await send({ type: "presence", channel: "seen", action: "enter", data: { name: "me" }, id: 1 }, { query: query(mine.connectionId) });
+    assert.equal(entered.status, 200);
+    const { body } = await server.api("GET", "/api/channels/seen/presence");
+    const { connectionId: seen } = body.members[0];
+    assert.notEqual(seen, mine.connectionId);
+    for (const name of [seen, `${seen}~`, `${seen}~guess`]) {
+      const refused = await send({ type: "presence", channel: "seen", action: "leave", id: 1 }, { query: query(name) });
+      assert.equal(refused.status, 403, JSON.stringify(refused.body));
+      const forged = Buffer.from(JSON.stringify({ p: [], s: [name, 0] })).toString("base64url");
+      assert.notEqual((await poll(`channel=other&timeout=0&cursor=${forged}`)).connectionId, mine.connectionId);
+    }
+    assert.equal((await server.api("GET", "/api/channels/seen/presence")).body.members.length, 1);
+    for (const name of [seen, mine.connectionId]) {
+      assert.equal((await server.api("GET", `/api/connections/${encodeURIComponent(name)}`)).body.connectionId, seen);
+    }
+  });
+
   test("several channels", async () => {
     const { cursor } = await poll("channel=q1&channel=q2");
     await server.publish("q1", "a");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use starling_core::{AppId, CloseReason, ErrorCode, NodeId, Refusal, Reply, Request, UserId};
+use starling_core::{AppId, CloseReason, ConnectionId, ErrorCode, NodeId, Refusal, Reply, Request, UserId};
 use starling_hub::Slot;
 use starling_proto::native::Cursor;
 use starling_proto::{OwnedPacket, Session};
@@ -16,7 +16,7 @@ use crate::listener::RawSocket;
 use crate::sessions::Place;
 use crate::shared::Shared;
 use crate::upgrade::Admitted;
-use crate::worker::{Errand, Fetched, Framing, Newcomer, Order, Transport, WorkerHandle};
+use crate::worker::{Errand, Fetched, Framing, Newcomer, Order, Transport, WorkerHandle, new_connection_id};
 
 /// A hold on one such connection. The connection does not end with it.
 #[derive(Clone)]
@@ -63,7 +63,25 @@ pub(crate) struct Opening {
 
 /// A name for a session: nobody can guess it, and it tells which node has it.
 pub(crate) fn new_key(shared: &Shared) -> Arc<str> {
-    format!("{}.{}", shared.hub.engine().node(), crate::worker::new_connection_id()).into()
+    format!("{}.{}", shared.hub.engine().node(), new_connection_id()).into()
+}
+
+/// What stands between the id of a connection and the secret of its session.
+const SECRET: char = '~';
+
+/// The id of a new connection, and the name under which requests speak for it.
+///
+/// Where a token shows whose request it is, they are the same. Where none does, whoever knows the name is the client; and
+/// since everybody hears of ids, in presence for example, the name has a secret behind the id that only the client is told.
+pub(crate) fn new_names(shared: &Shared, has_token: bool) -> (ConnectionId, Arc<str>) {
+    let id = new_key(shared);
+    let key = if has_token { id.clone() } else { format!("{id}{SECRET}{}", new_connection_id()).into() };
+    (ConnectionId::new(id), key)
+}
+
+/// The connection that somebody calls by its id, or by the name of its session.
+pub(crate) fn connection_named(name: &str) -> ConnectionId {
+    ConnectionId::from(name.split_once(SECRET).map_or(name, |(id, _)| id))
 }
 
 impl Mailbox {

@@ -14,14 +14,14 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
-use starling_core::{ChannelName, CloseReason, ConnectionId, ErrorCode, NodeId, Refusal, UserId};
+use starling_core::{ChannelName, CloseReason, ErrorCode, NodeId, Refusal, UserId};
 use starling_proto::native::{Cursor, POLL_PROTOCOL, PollSession};
 
 use crate::auth::Claims;
 use crate::cors::{self, with_cors};
 use crate::gzip;
 use crate::http::{Body, json_response};
-use crate::mailbox::{Found, Gone, Mailbox, Opening, new_key};
+use crate::mailbox::{Found, Gone, Mailbox, Opening, new_names};
 use crate::options::LiveOptions;
 use crate::relay;
 use crate::shared::Shared;
@@ -178,8 +178,8 @@ impl Session {
         presented: Option<&Cursor>,
         claims: Option<Claims>,
     ) -> Result<Self, Refused> {
-        let key = new_key(shared);
-        let identity = new_identity(live, POLL_PROTOCOL, ConnectionId::new(key.clone()));
+        let (connection, key) = new_names(shared, claims.is_some());
+        let identity = new_identity(live, POLL_PROTOCOL, connection);
         let owner_user = claims.as_ref().map(|claims| UserId::from(&*claims.user));
         let expires_at = claims.as_ref().and_then(|claims| claims.expires_at).unwrap_or(0);
         let admitted = admit(shared, live, identity, claims, false).await.map_err(|it| it.response())?;

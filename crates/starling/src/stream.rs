@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
-use starling_core::{ChannelName, CloseReason, ConnectionId, ErrorCode, Position, Refusal, Reply, Start, Subscribe};
+use starling_core::{ChannelName, CloseReason, ErrorCode, Position, Refusal, Reply, Start, Subscribe};
 use starling_proto::native::{Cursor, STREAM_PROTOCOL, StreamSession, ready_event};
 use tokio::sync::mpsc;
 
@@ -19,7 +19,7 @@ use crate::cors::{self, with_cors};
 use crate::gzip;
 use crate::http::{Body, refusal_response, text_response};
 use crate::listener::Exit;
-use crate::mailbox::{Gone, Mailbox, Opening, new_key};
+use crate::mailbox::{Gone, Mailbox, Opening, new_names};
 use crate::options::LiveOptions;
 use crate::shared::Shared;
 use crate::upgrade::{Refused, admit, enter, new_identity, parameter, parameters, request_credentials, text};
@@ -55,8 +55,8 @@ async fn stream<B>(
     let cursor = presented_cursor(headers, query);
     let is_named = parameter(query, "named").is_some_and(|named| named == "1");
     let claims = request_credentials(shared, live, headers, query).await.map_err(refused)?;
-    let key = new_key(shared);
-    let identity = new_identity(live, STREAM_PROTOCOL, ConnectionId::new(key.clone()));
+    let (connection, key) = new_names(shared, claims.is_some());
+    let identity = new_identity(live, STREAM_PROTOCOL, connection);
     let owner_user = claims.as_ref().map(|claims| starling_core::UserId::from(&*claims.user));
     let admitted = admit(shared, live, identity, claims, false).await.map_err(|it| it.response())?;
     // A task that carries the stream completes its events; a worker does so from the second channel on.

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
-use starling_core::{Answer, AppId, ChannelName, ConnectionId, ErrorCode, Occupancy, Query, Refusal, Survey, UserId};
+use starling_core::{Answer, AppId, ChannelName, ErrorCode, Occupancy, Query, Refusal, Survey, UserId};
 use starling_hub::Hub;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::mailbox::connection_named;
 use crate::shared::Shared;
 
 /// How long a worker may take to answer. Its turns take milliseconds, so one that needs longer is in trouble.
@@ -117,7 +118,7 @@ pub(crate) async fn ask_workers(hub: &Hub, app: &AppId, query: &Query) -> Result
 
 /// Finds a connection, wherever it is.
 pub(crate) async fn find(shared: &Shared, app: &AppId, connection: &str) -> Result<Option<Survey>, Refusal> {
-    let query = Query::Connection { connection: ConnectionId::new(connection) };
+    let query = Query::Connection { connection: connection_named(connection) };
     let found = |answers: Vec<Answer>| {
         answers.into_iter().find_map(|answer| match answer {
             Answer::Connection(survey) => survey,

@@ -20,6 +20,7 @@ use utoipa::ToSchema;
 
 use super::answer::Failure;
 use super::path;
+use crate::mailbox::connection_named;
 
 /// Messages in one batch.
 pub(super) const MAX_BATCH: usize = 1000;
@@ -118,7 +119,7 @@ impl Draft {
         }
         Ok(Self {
             channels,
-            exclude: name("exclude", body.exclude.as_deref(), 1)?.map(ConnectionId::new),
+            exclude: name("exclude", body.exclude.as_deref(), 1)?.map(connection_named),
             event: event.into(),
             payload,
             message_id: name("messageId", body.message_id.as_deref(), 1)?.map(MessageId::new),

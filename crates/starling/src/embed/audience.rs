@@ -3,6 +3,7 @@
 use starling_core::{ConnectionId, Refusal, Target, UserId};
 
 use crate::handlers::channel_name;
+use crate::mailbox::connection_named;
 
 /// Connections of one app, wherever they are: one, all of a user, or the members of channels with exceptions.
 ///
@@ -26,7 +27,7 @@ enum Whom {
 impl Audience {
     /// One connection.
     pub fn connection(id: impl AsRef<str>) -> Self {
-        Self(Whom::Connection(ConnectionId::from(id.as_ref())))
+        Self(Whom::Connection(connection_named(id.as_ref())))
     }
 
     /// Every connection of a user.
@@ -56,7 +57,7 @@ impl Audience {
     /// Leaves out a connection. Changes only audiences that are members of channels.
     pub fn except(mut self, connection: impl AsRef<str>) -> Self {
         if let Whom::Members { except_connections, .. } = &mut self.0 {
-            except_connections.push(ConnectionId::from(connection.as_ref()));
+            except_connections.push(connection_named(connection.as_ref()));
         }
         self
     }

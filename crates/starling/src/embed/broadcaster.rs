@@ -14,6 +14,7 @@ use super::audience::Audience;
 use super::questions::{AskError, Questions};
 use crate::api::census;
 use crate::handlers::{FromPayload, IntoPayload, channel_name};
+use crate::mailbox::connection_named;
 use crate::shared::unix_ms;
 
 /// What acting on a server takes. Holds the hub weakly: a handler that keeps a [`Broadcaster`] does not keep the
@@ -110,7 +111,7 @@ impl Post {
 
     /// A connection that does not get it.
     pub fn except(mut self, connection: impl AsRef<str>) -> Self {
-        self.except = Some(ConnectionId::from(connection.as_ref()));
+        self.except = Some(connection_named(connection.as_ref()));
         self
     }
 
@@ -198,7 +199,7 @@ impl Broadcaster {
         payload: impl IntoPayload,
         patience: Duration,
     ) -> Result<T, AskError> {
-        self.ask_in(None, ConnectionId::from(connection.as_ref()), event.as_ref(), payload, patience).await
+        self.ask_in(None, connection_named(connection.as_ref()), event.as_ref(), payload, patience).await
     }
 
     pub(crate) async fn ask_in<T: FromPayload>(

@@ -53,7 +53,8 @@ export abstract class HttpLink implements Link {
     if (typeof connectionId !== "string") throw new StarlingError("PROTOCOL", "no connectionId");
     if (this.#connectionId !== undefined) throw new StarlingError("CONNECTION_LOST", "the session is gone");
     this.#connectionId = connectionId;
-    const welcome: Welcome = { type: "auth_ack", connectionId };
+    // Behind the id may be a secret, by which requests without a token speak for the session.
+    const welcome: Welcome = { type: "auth_ack", connectionId: connectionId.replace(/~.*/, "") };
     this.#events.opened(welcome);
   }
 
