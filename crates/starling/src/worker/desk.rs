@@ -17,6 +17,9 @@ use crate::auth::Claims;
 /// No protocol's own reference starts with this byte.
 const ASKED: u8 = 0xFF;
 
+/// Ticks in which a client that came once must come back: 30 s.
+const NEWCOMER: u32 = (30_000 / super::wheel::TICK_MS) as u32;
+
 /// See the module's documentation.
 pub(crate) struct Desk {
     /// The name under which requests find the connection.
@@ -35,8 +38,10 @@ pub(crate) struct Desk {
     pub yields_at: u32,
     /// How the connection ended, for who fetches next.
     pub closing: Option<Closing>,
-    /// How long nobody may come before the client counts as lost, in ticks.
+    /// How long nobody may come before the client counts as lost, in ticks; see [`Desk::patience`].
     pub patience: u32,
+    /// How often somebody came for what there is.
+    pub visits: u32,
     /// The connection that this one wants to take over.
     pub candidate_of: Option<Slot>,
     asked: Vec<(u64, oneshot::Sender<Reply>)>,
@@ -81,6 +86,7 @@ impl Desk {
             yields_at: 0,
             closing: None,
             patience,
+            visits: 0,
             candidate_of: None,
             asked: Vec::new(),
             asked_so_far: 0,
@@ -109,6 +115,12 @@ impl Desk {
             let _ = self.asked.swap_remove(at).1.send(reply);
         }
         None
+    }
+
+    /// How long nobody may come, in ticks: not as long while the client has not come back at all. Requests that only begin
+    /// sessions cost whoever sends them nothing.
+    pub fn patience(&self) -> u32 {
+        if self.visits < 2 { self.patience.min(NEWCOMER) } else { self.patience }
     }
 
     /// Who waits, unless they went away.

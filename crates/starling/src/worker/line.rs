@@ -265,7 +265,7 @@ impl Line {
     /// For how many ticks of silence the client counts as there, where it is `usual` to speak.
     pub fn patience(&self, usual: u32) -> u32 {
         match (&self.desk, self.beat()) {
-            (Some(desk), Beat::Client | Beat::Every(_)) if self.is_mailbox() => desk.patience,
+            (Some(desk), Beat::Client | Beat::Every(_)) if self.is_mailbox() => desk.patience(),
             (_, Beat::Every(_)) => u32::MAX / 4,
             _ => usual,
         }

@@ -124,6 +124,7 @@ impl Worker {
             let _ = earlier.send(Fetched::Superseded);
         }
         desk.waiting = Some(fetched);
+        desk.visits = desk.visits.saturating_add(1);
         self.hand_out(slot);
         let desk = self.shard.get_mut(slot).and_then(|connection| connection.endpoint.desk.as_mut());
         let Some(desk) = desk.filter(|desk| desk.is_probed && desk.is_visited()) else { return };
