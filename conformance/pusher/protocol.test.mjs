@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { Backend } from "../harness/backend.mjs";
 import { APP, Server, eventually } from "../harness/server.mjs";
 import { closeAll, connected, event, Raw, sdk, soon, subscribed } from "./harness.mjs";
 
@@ -241,6 +242,27 @@ test("members are told how many they are, where the app wants it", async () => {
     const { channels } = await (await sdk(counting).get({ path: "/channels", params: { info: "subscription_count" } })).json();
     assert.deepEqual(channels, { news: { subscription_count: 1 } });
   });
+});
+
+test("a client whose subscription was refused is not told how many members there are", async () => {
+  const hook = await Backend.start();
+  const apps = [{ ...APP, pusher: { enable_subscription_count: true } }];
+  await using({ apps, hooks: { url: hook.hooks } }, async (counting) => {
+    const refused = await Raw.connect(counting);
+    hook.answer = ({ type, channel, connectionId }) => (
+      type === "subscribe" && channel === "news" && connectionId === refused.id ? { reject: { code: "NO", message: "no" } } : {}
+    );
+    refused.subscribe("news");
+    await refused.next("pusher:subscription_error", "news");
+    const member = await Raw.connect(counting);
+    await member.join("news");
+    const { data } = await member.next("pusher_internal:subscription_count", "news");
+    assert.deepEqual(JSON.parse(data), { subscription_count: 1 });
+    // What is told of another channel afterwards comes behind it.
+    await refused.join("other");
+    await refused.next("pusher_internal:subscription_count", "other");
+    assert.deepEqual(refused.frames.filter(({ event: type }) => type.endsWith("subscription_count")), []);
+  }).finally(() => hook.stop());
 });
 
 test("the server pings a silent client, and closes with 4201 when it does not answer", async () => {

@@ -128,8 +128,19 @@ impl PusherSession {
         }
         subscribe.more = Some(Box::new(more));
         out.push(Action::Request(tag(tags::SUBSCRIBE), Request::Subscribe(subscribe)));
-        if self.counts(&channel) {
-            out.push(own(ChannelName::headcount(&channel)));
+    }
+
+    /// The client is a member of the channel, and no sooner may it know how many there are.
+    fn follow_count(&self, channel: &ChannelName, out: &mut Vec<Action>) {
+        if self.counts(channel) {
+            out.push(own(ChannelName::headcount(channel)));
+        }
+    }
+
+    fn forget_count(&self, channel: &ChannelName, out: &mut Vec<Action>) {
+        if self.counts(channel) {
+            let channel = ChannelName::headcount(channel);
+            out.push(Action::Request(tag(tags::OWN), Request::Unsubscribe { channel }));
         }
     }
 
@@ -182,11 +193,8 @@ impl PusherSession {
             return;
         }
         self.presences.leave(&channel);
-        let counts = self.counts(&channel).then(|| ChannelName::headcount(&channel));
-        out.push(Action::Request(tag(tags::UNSUBSCRIBE), Request::Unsubscribe { channel }));
-        if let Some(channel) = counts {
-            out.push(Action::Request(tag(tags::OWN), Request::Unsubscribe { channel }));
-        }
+        out.push(Action::Request(tag(tags::UNSUBSCRIBE), Request::Unsubscribe { channel: channel.clone() }));
+        self.forget_count(&channel, out);
     }
 
     fn client_event(
@@ -345,6 +353,7 @@ impl Session for PusherSession {
             Reply::Subscribed { channel, follows, .. } if *tag.0 == *tags::SUBSCRIBE => {
                 let is_missed = names::is_cache(channel.as_str()) && !follows;
                 self.subscribed(&channel, is_missed, out);
+                self.follow_count(&channel, out);
             }
             Reply::Done if *tag.0 == *tags::SIGN_IN => {
                 if let Some(signed_in) = &self.user {
@@ -370,11 +379,13 @@ impl Session for PusherSession {
             },
             Notice::Subscribed { channel, .. } => {
                 out.push(Action::Send(wire::subscription_succeeded(channel, None)));
+                self.follow_count(channel, out);
             }
             Notice::Unsubscribed { channel, refusal } => {
                 self.presences.leave(channel);
                 let (name, message) = (channel.as_str(), &refusal.message);
                 out.push(Action::Send(wire::subscription_error(name, "Unsubscribed", message, refusal.http_status())));
+                self.forget_count(channel, out);
             }
             Notice::Event { channel, event, payload, .. } if !names::is_reserved_event(event) => {
                 let data = data_of(payload);

@@ -113,6 +113,44 @@ fn a_presence_channel_is_told_when_everyone_is_known() {
     );
 }
 
+/// Which channels a session enters and leaves.
+fn moves(actions: &[Action]) -> Vec<String> {
+    let moves = actions.iter().filter_map(|action| match action {
+        Action::Request(_, Request::Subscribe(subscribe)) => Some(format!("+{}", subscribe.channel)),
+        Action::Request(_, Request::Unsubscribe { channel }) => Some(format!("-{channel}")),
+        _ => None,
+    });
+    moves.collect()
+}
+
+#[test]
+fn only_members_follow_how_many_there_are() {
+    let mut session = session(AppSettings { subscription_count: true, ..AppSettings::default() });
+    let subscribe = r#"{"event":"pusher:subscribe","data":{"channel":"news"}}"#;
+    let mut asked = receive(&mut session, subscribe);
+    assert_eq!(moves(&asked), ["+news"]);
+    let Some(Action::Request(tag, _)) = asked.pop() else { panic!("{asked:?}") };
+    let mut told = |reply| {
+        let mut actions = Vec::new();
+        session.answer(&tag, reply, &mut actions);
+        moves(&actions)
+    };
+    let refusal = Refusal::new(ErrorCode::Forbidden, "no");
+    let none: [&str; 0] = [];
+    assert_eq!(told(Reply::Refused { refusal: refusal.clone(), channel: Some(channel("news")) }), none);
+    assert_eq!(told(subscribed("news", false)), ["+#count:news"]);
+    let left = receive(&mut session, r#"{"event":"pusher:unsubscribe","data":{"channel":"news"}}"#);
+    assert_eq!(moves(&left), ["-news", "-#count:news"]);
+    // Whoever is taken in by the server is a member like others, and one no more when it is taken out.
+    let mut noted = |notice: &Notice| {
+        let mut actions = Vec::new();
+        session.notify(notice, &mut actions);
+        moves(&actions)
+    };
+    assert_eq!(noted(&Notice::Subscribed { channel: channel("news"), position: None }), ["+#count:news"]);
+    assert_eq!(noted(&Notice::Unsubscribed { channel: channel("news"), refusal }), ["-#count:news"]);
+}
+
 #[test]
 fn a_wrong_sign_in_ends_the_connection() {
     let mut session = session(AppSettings::default());
