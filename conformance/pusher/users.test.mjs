@@ -110,6 +110,23 @@ test("a watchlist tells who is online, who comes and who goes", async () => {
   await left;
 });
 
+test("of a watchlist that is too long the first 100 users are watched, and 4302 is told", async () => {
+  const [ann, first, last, beyond] = [fresh("ann"), fresh("first"), fresh("last"), fresh("beyond")];
+  const watchlist = [first, ...Array.from({ length: 98 }, () => fresh("zoe")), last, beyond];
+  await signedIn(first);
+  await signedIn(beyond);
+  const watcher = await connected(server, { signIn: { id: ann, watchlist } });
+  const state = [seen(watcher, "online", first), seen(watcher, "offline", last), event(watcher.connection, "error")];
+  watcher.signin();
+  assert.deepEqual(await state[0], [first]);
+  const offline = await state[1];
+  assert.deepEqual([offline.length, offline.includes(beyond)], [99, false]);
+  assert.equal((await state[2]).data.code, 4302);
+  const came = seen(watcher, "online", last);
+  await signedIn(last);
+  await came;
+});
+
 test("a signed-in user needs no channel_data in presence channels", async () => {
   const user = fresh("ann");
   const pusher = await signedIn(user, { user_info: { name: "Ann" } });

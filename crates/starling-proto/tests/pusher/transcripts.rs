@@ -200,6 +200,41 @@ fn a_watchlist_is_reported_once_and_then_by_its_changes() {
 }
 
 #[test]
+fn a_watchlist_that_is_too_long_is_cut() {
+    let mut session = session(AppSettings::default());
+    // Not in the order of the alphabet, and one twice: it counts once.
+    let watched: Vec<String> = (0..102).rev().map(|n| format!("u{n}")).chain(["u101".to_owned()]).collect();
+    let data = serde_json::json!({ "id": "u3", "watchlist": watched }).to_string();
+    let signed = auth(&format!(":user::{data}"));
+    let fields = serde_json::json!({ "auth": signed, "user_data": data });
+    let mut asked = receive(&mut session, &serde_json::json!({ "event": "pusher:signin", "data": fields }).to_string());
+    let told: Vec<Action> = asked.extract_if(.., |action| matches!(action, Action::Send(_))).collect();
+    assert_eq!(
+        texts(told),
+        [
+            r#"{"event":"pusher:error","data":{"code":4302,"message":"Watchlist limit exceeded: only the first 100 user IDs are accepted"}}"#
+        ]
+    );
+    // Its own channel comes first, and it watches itself there.
+    let [Action::Request(_, Request::Identify { .. }), Action::Request(_, Request::Subscribe(own)), ..] = &asked[..]
+    else {
+        panic!("{asked:?}")
+    };
+    assert!(own.presence);
+    let expected = ["u3".to_owned()].into_iter().chain((2..102).rev().filter(|n| *n != 3).map(|n| format!("u{n}")));
+    assert_eq!(moves(&asked), expected.map(|user| format!("+#online:{user}")).collect::<Vec<_>>());
+    // The report comes when all hundred are known.
+    let mut told = Vec::new();
+    for user in (2..102).map(|n| format!("u{n}")) {
+        assert!(told.is_empty(), "{told:?}");
+        let channel = starling_core::ChannelName::online(&user.as_str().into());
+        told = notify(&mut session, &Notice::PresenceState { channel, members: Vec::new() });
+    }
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with(r#"{"event":"pusher_internal:watchlist_events","#), "{told:?}");
+}
+
+#[test]
 fn each_end_has_its_code() {
     for (reason, code) in [
         (CloseReason::Normal, 1000),

@@ -1,5 +1,7 @@
 //! Signing in, and whom a user wants to know online.
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use starling_core::{ChannelName, RawJson, Request, Subscribe, SubscribeMore, UserId};
@@ -36,7 +38,7 @@ impl PusherSession {
         if !is_signed {
             return self.end(codes::UNAUTHORIZED, "Connection not authorized: invalid signature", out);
         }
-        let (user, info, watchlist) = match read(user_data) {
+        let (user, info, mut watchlist) = match read(user_data) {
             Ok(read) => read,
             Err(message) => return self.end(codes::UNAUTHORIZED, message, out),
         };
@@ -49,11 +51,13 @@ impl PusherSession {
         }
         let request = Request::Identify { user: user.clone(), info: Some(info.clone()) };
         out.push(Action::Request(tag(tags::SIGN_IN), request));
-        out.push(enter_online(&user, watchlist.contains(&user)));
         if watchlist.len() > MAX_WATCHLIST {
-            let message = format!("A watchlist has at most {MAX_WATCHLIST} users");
+            watchlist.truncate(MAX_WATCHLIST);
+            let message = format!("Watchlist limit exceeded: only the first {MAX_WATCHLIST} user IDs are accepted");
             out.push(Action::Send(wire::error(Some(codes::WATCHLIST_LIMIT), &message, None)));
-        } else if !watchlist.is_empty() {
+        }
+        out.push(enter_online(&user, watchlist.contains(&user)));
+        if !watchlist.is_empty() {
             self.watch = Some(Box::new(Watch { awaited: watchlist.len(), ..Watch::default() }));
             out.extend(watchlist.iter().filter(|watched| **watched != user).map(follow));
         }
@@ -74,14 +78,17 @@ impl PusherSession {
     }
 }
 
+/// The user, what is known of it, and whom it watches: each once, in the order of the list.
 fn read(user_data: &str) -> Result<(UserId, RawJson, Vec<UserId>), String> {
     let data: UserData<'_> =
         serde_json::from_str(user_data).map_err(|_| "user_data is a JSON object with an id".to_owned())?;
     let user = members::user_id(data.id)?;
+    let mut seen = HashSet::new();
     let mut watchlist: Vec<UserId> = data.watchlist.unwrap_or_default().into_iter().map(UserId::new).collect();
-    watchlist.retain(|watched| !watched.as_str().is_empty() && watched.as_str().len() <= super::super::MAX_USER_ID);
-    watchlist.sort_unstable();
-    watchlist.dedup();
+    watchlist.retain(|watched| {
+        let fits = !watched.as_str().is_empty() && watched.as_str().len() <= super::super::MAX_USER_ID;
+        fits && seen.insert(watched.clone())
+    });
     Ok((user, members::info(data.user_info)?, watchlist))
 }
 
