@@ -74,7 +74,7 @@ test("events that are none are 400 and do nothing", async () => {
     "no json", "[]", "{}", { name: "e", data: "{}" }, { channels: ["c"], data: "{}" }, { name: "e", channels: ["c"] }, { ...EVENT, channels: [] },
     { ...EVENT, channels: Array.from({ length: 101 }, (_, n) => `c${n}`) }, { ...EVENT, channels: ["c", "a b"] }, { ...EVENT, channels: ["c", "x".repeat(201)] },
     { ...EVENT, socket_id: "no socket" }, { ...EVENT, socket_id: "1.2\n:private-x" }, { ...EVENT, name: "x".repeat(201) }, { ...EVENT, name: "pusher:error" },
-    { ...EVENT, name: "pusher_internal:x" }, { ...EVENT, info: "nothing" }, { ...EVENT, info: "user_count" },
+    { ...EVENT, name: "pusher_internal:x" }, { ...EVENT, info: "nothing" },
   ]) {
     const { status, text } = await trigger(body);
     assert.equal(status, 400, `${JSON.stringify(body).slice(0, 80)}: ${status} ${text}`);
@@ -104,6 +104,18 @@ test("100 channels at once, and info about them", async () => {
   for (const name of [...names, presence]) assert.equal((await raw.next("all", name)).data, '{"n":1}');
   const users = await backend.trigger(presence, "x", 1, { info: "user_count,subscription_count" });
   assert.deepEqual(await users.json(), { channels: { [presence]: { user_count: 1, subscription_count: 1 } } });
+});
+
+test("info about an event leaves out what a channel does not have", async () => {
+  const [name, presence] = [fresh("mixed-"), fresh("presence-")];
+  const raw = await Raw.connect(server);
+  await raw.join(name);
+  await raw.join(presence, { data: { user_id: "ann" } });
+  const answer = await backend.trigger([presence, name], "mixed", 1, { info: "user_count,subscription_count" });
+  assert.deepEqual((await answer.json()).channels, { [presence]: { user_count: 1, subscription_count: 1 }, [name]: { subscription_count: 1 } });
+  await Promise.all([raw.next("mixed", name), raw.next("mixed", presence)]);
+  const batch = await backend.triggerBatch([{ channel: name, name: "b", data: 1, info: "user_count" }, { channel: presence, name: "b", data: 1, info: "user_count" }]);
+  assert.deepEqual(await batch.json(), { batch: [{}, { user_count: 1 }] });
 });
 
 test("a batch has up to 10 events, and all of it or nothing is done", async () => {

@@ -135,9 +135,6 @@ impl Event {
             None => None,
         };
         let info = Info::parse(body.info.as_deref().unwrap_or_default())?;
-        if info.user_count && channels.iter().any(|(name, _)| !name.starts_with(pusher::PRESENCE_PREFIX)) {
-            return Err(look::no_user_count());
-        }
         Ok(Self { name, channels, payload, exclude, info })
     }
 

@@ -39,11 +39,6 @@ impl Info {
     }
 }
 
-/// 400: who is there is only known of presence channels.
-pub(super) fn no_user_count() -> Failure {
-    Failure::invalid("Cannot retrieve the user count unless the channel is a presence channel")
-}
-
 /// The channel of this name, if it is one.
 pub(super) fn channel_name(call: &Call, name: &str) -> Result<ChannelName, Failure> {
     let longest = call.app.settings.max_channel_name;
@@ -78,7 +73,7 @@ pub(super) async fn channel(call: &Call, name: &str) -> Answer {
     let channel = channel_name(call, name)?;
     let info = Info::parse(call.parameters.get("info").unwrap_or_default())?;
     if info.user_count && !name.starts_with(PRESENCE_PREFIX) {
-        return Err(no_user_count());
+        return Err(Failure::invalid("Cannot retrieve the user count unless the channel is a presence channel"));
     }
     let occupied = headcount(call, &channel).await? > 0;
     let mut answer = attributes(call, &channel, info).await?;
@@ -96,10 +91,10 @@ pub(super) async fn users(call: &Call, name: &str) -> Answer {
     Ok(json!({ "users": users }).to_string().into_bytes())
 }
 
-/// What is asked for of one channel.
+/// What is asked for of one channel. An attribute that channels of its kind do not have is left out.
 pub(super) async fn attributes(call: &Call, channel: &ChannelName, info: Info) -> Result<Map<String, Value>, Failure> {
     let mut attributes = Map::new();
-    if info.user_count {
+    if info.user_count && channel.as_str().starts_with(PRESENCE_PREFIX) {
         attributes.insert("user_count".into(), members(call, channel).await?.len().into());
     }
     if info.subscription_count {
