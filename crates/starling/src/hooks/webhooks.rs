@@ -169,7 +169,7 @@ impl Observer for Webhooks {
                 self.tell_occupancy(ChannelVacated, app, channel, What::ChannelVacated(channel.clone()));
             }
             Happening::Members { app, channel, count } => {
-                for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.wants(SubscriptionCount)) {
+                for endpoint in self.endpoints.iter().filter(|endpoint| endpoint.wants_count(channel)) {
                     endpoint.push_count(app, channel, count, &self.elsewhere);
                 }
             }

@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use parking_lot::{Mutex, RwLock};
 use reqwest::header::{HeaderMap, HeaderValue};
 use starling_core::{AppId, ChannelName, ConnectionId, Pending};
+use starling_proto::pusher::PRESENCE_PREFIX;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -78,6 +79,15 @@ impl Endpoint {
             WebhookFormat::Pusher => !matches!(kind, WebhookEvent::Connected | WebhookEvent::Disconnected),
         };
         has && self.options.events.contains(&kind)
+    }
+
+    /// Whether it is told how many members this channel has. Pusher tells that of presence channels by their members.
+    pub fn wants_count(&self, channel: &ChannelName) -> bool {
+        let has = match self.options.format {
+            WebhookFormat::Starling => true,
+            WebhookFormat::Pusher => !channel.as_str().starts_with(PRESENCE_PREFIX),
+        };
+        has && self.wants(WebhookEvent::SubscriptionCount)
     }
 
     /// Events that wait or are being delivered.

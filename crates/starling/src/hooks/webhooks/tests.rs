@@ -6,6 +6,7 @@ use starling_core::{Caller, CloseReason};
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::hooks::WebhookFormat;
 use crate::hooks::scripted::{Backend, Heard, ok, status};
 use crate::hooks::tests::{caller, publish, secrets};
 
@@ -156,6 +157,20 @@ async fn counts_of_members_are_added_up_and_the_latest_is_told() {
     let told = events(&backend.heard(1).await);
     assert_eq!(told.len(), 1, "{told:?}");
     assert_eq!(told[0]["count"], 105);
+}
+
+#[tokio::test]
+async fn in_pushers_format_presence_channels_are_not_counted() {
+    for (format, expected) in [(WebhookFormat::Starling, 2), (WebhookFormat::Pusher, 1)] {
+        let backend = Backend::start(|_| ok("{}")).await;
+        let webhooks = webhooks(&backend.url, alone(), |options| options.format = format);
+        for name in ["presence-room", "room"] {
+            webhooks.observe(Happening::Members { app: &app(), channel: &channel(name), count: 1 });
+        }
+        flushed(&webhooks).await;
+        let told = events(&backend.heard(1).await);
+        assert_eq!((told.len(), told.iter().filter(|event| event["channel"] == "room").count()), (expected, 1));
+    }
 }
 
 #[tokio::test]
