@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { APP, Server } from "../harness/server.mjs";
-import { closeAll, hookListener, Raw, sdk } from "./harness.mjs";
+import { closeAll, connected, event, hookListener, Raw, sdk, subscribed } from "./harness.mjs";
 
 const EVENTS = ["channel_occupied", "channel_vacated", "member_added", "member_removed", "client_event", "connected", "disconnected", "cache_miss", "subscription_count"];
 let server;
@@ -38,6 +38,10 @@ test("every kind of event arrives, signed", async () => {
   raw.socket.close();
   assert.deepEqual(await hooks.event(({ name, channel }) => name === "channel_vacated" && channel === "presence-hooks"), { name: "channel_vacated", channel: "presence-hooks" });
 
+  // They come in order per channel, and this one has ended.
+  const told = hooks.requests.flatMap(({ rawBody }) => JSON.parse(rawBody).events);
+  assert.deepEqual(told.filter(({ name, channel }) => name === "subscription_count" && channel.startsWith("presence-")), []);
+
   const backend = sdk(server);
   for (const request of hooks.requests) {
     const webhook = backend.webhook(request);
@@ -47,4 +51,20 @@ test("every kind of event arrives, signed", async () => {
     assert.ok(webhook.getEvents().every(({ name }) => EVENTS.includes(name) && !name.includes("connected")));
     assert.ok(!backend.webhook({ ...request, rawBody: `${request.rawBody} ` }).isValid());
   }
+});
+
+test("a client event on a private channel does not name who signed in", async () => {
+  const ann = await connected(server, { signIn: { id: "ann" } });
+  const signedIn = new Promise((done) => {
+    ann.connection.bind("message", ({ event: type }) => type === "pusher:signin_success" && done());
+  });
+  ann.signin();
+  await signedIn;
+  const other = await subscribed(await connected(server), "private-hooks");
+  const heard = event(other, "client-quiet");
+  (await subscribed(ann, "private-hooks")).trigger("client-quiet", 1);
+  await heard;
+  assert.deepEqual(await hooks.event(({ event: type }) => type === "client-quiet"), {
+    name: "client_event", channel: "private-hooks", event: "client-quiet", data: "1", socket_id: ann.connection.socket_id,
+  });
 });

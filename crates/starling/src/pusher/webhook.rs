@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use starling_core::{Payload, PresenceEntry};
 use starling_proto::json_text::{write_base64, write_number, write_text};
+use starling_proto::pusher::PRESENCE_PREFIX;
 
 use crate::hooks::webhooks::{Event, What};
 
@@ -47,7 +48,9 @@ fn describe(what: &What, start: usize, out: &mut Vec<u8>) {
             };
             member("data", &data, out);
             member("socket_id", caller.connection.as_str(), out);
-            if let Some(user) = &caller.user {
+            // As in the event itself: only members of a presence channel are named.
+            let has_members = publish.channel.as_str().starts_with(PRESENCE_PREFIX);
+            if let Some(user) = caller.user.as_ref().filter(|_| has_members) {
                 member("user_id", user.as_str(), out);
             }
         }
@@ -80,4 +83,32 @@ fn member(name: &str, value: &str, out: &mut Vec<u8>) {
 /// Whoever is present anonymously goes by the id of its connection.
 fn user_id(entry: &PresenceEntry) -> &str {
     entry.user.as_ref().map_or(entry.connection.as_str(), starling_core::UserId::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use starling_core::{AppId, Caller, ChannelName, ConnectionId, Protocol, Publish, RawJson, UserId};
+
+    use super::*;
+
+    #[test]
+    fn the_sender_of_a_client_event_is_named_in_presence_channels_only() {
+        let caller = Caller {
+            app: AppId::from("1"),
+            connection: ConnectionId::from("1.2"),
+            user: Some(UserId::from("ann")),
+            info: None,
+            protocol: Protocol("pusher"),
+            query: None,
+        };
+        for (name, user) in [("presence-a", json!("ann")), ("private-a", Value::Null)] {
+            let payload = Payload::Json(RawJson::from_valid("{}".to_owned()));
+            let publish = Publish::new(ChannelName::parse(name).unwrap(), "client-x", payload);
+            let event = Event { ts: 1, what: What::ClientEvent { caller: caller.clone(), publish } };
+            let body: Value = serde_json::from_slice(&body(7, &[Arc::new(event)])).unwrap();
+            assert_eq!((&body["time_ms"], &body["events"][0]["user_id"]), (&json!(7), &user), "{name}: {body}");
+            assert_eq!(body["events"][0]["socket_id"], "1.2");
+        }
+    }
 }
