@@ -18,7 +18,7 @@ use crate::options::LiveOptions;
 use crate::relay;
 use crate::shared::Shared;
 use crate::stream::method_not_allowed;
-use crate::upgrade::{Admitted, Refused, check_origin, enter, new_identity, parameter, request_credentials};
+use crate::upgrade::{Admitted, Refused, enter, is_allowed_origin, new_identity, parameter, request_credentials};
 use crate::worker::{Framing, identified};
 
 /// How long one answer may take: longer than any hook or engine.
@@ -51,20 +51,23 @@ async fn send<B>(
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
 {
-    check_origin(live, &head.headers)?;
+    // Before the message is read, nobody knows its id.
+    let refuse = |refusal: Refusal| answer(&Tag::default(), Reply::Refused { refusal, channel: None });
+    if !is_allowed_origin(live, &head.headers) {
+        return Err(refuse(Refusal::new(ErrorCode::Forbidden, "this origin is not allowed")));
+    }
     let query = head.uri.query().unwrap_or_default();
-    let claims = request_credentials(shared, live, &head.headers, query).await;
-    let claims = claims.map_err(|refusal| answer(&Tag::default(), Reply::Refused { refusal, channel: None }))?;
+    let claims = request_credentials(shared, live, &head.headers, query).await.map_err(refuse)?;
     if claims.is_none() && !live.auth.anonymous {
-        let refusal = Refusal::new(ErrorCode::AuthRequired, "a token is required");
-        return Err(answer(&Tag::default(), Reply::Refused { refusal, channel: None }));
+        return Err(refuse(Refusal::new(ErrorCode::AuthRequired, "a token is required")));
     }
     let body = read_body(body, &head.headers, live.max_payload, live.handshake_timeout).await;
-    let body = body.map_err(|failure| Box::new(failure.into_response()))?;
-    let invalid = |message: &str| {
-        let refusal = Refusal::new(ErrorCode::InvalidMessage, message.to_owned());
-        answer(&Tag::default(), Reply::Refused { refusal, channel: None })
-    };
+    let body = body.map_err(|failure| {
+        let mut response = refuse(failure.refusal);
+        *response.status_mut() = failure.status;
+        response
+    })?;
+    let invalid = |message: &str| refuse(Refusal::new(ErrorCode::InvalidMessage, message.to_owned()));
     let text = std::str::from_utf8(&body).map_err(|_| invalid("the body is not UTF-8"))?;
     let message = json::parse(text).map_err(|malformed| invalid(&malformed.to_string()))?;
     let (tag, channel) = (message.tag, message.channel);

@@ -278,12 +278,14 @@ fn check<B>(request: &Request<B>, live: &LiveOptions) -> Result<(String, Option<
     Ok((handshake::accept_key(key), deflate))
 }
 
-/// Whether the page that the request comes from may use this server.
+/// 403 for a page that may not use this server.
 pub(crate) fn check_origin(live: &LiveOptions, headers: &HeaderMap) -> Result<(), Refused> {
-    if live.origins.check(text(headers, header::ORIGIN)).is_allowed() {
-        return Ok(());
-    }
-    Err(Box::new(cors::refused()))
+    if is_allowed_origin(live, headers) { Ok(()) } else { Err(Box::new(cors::refused())) }
+}
+
+/// Whether the page that the request comes from may use this server.
+pub(crate) fn is_allowed_origin(live: &LiveOptions, headers: &HeaderMap) -> bool {
+    live.origins.check(text(headers, header::ORIGIN)).is_allowed()
 }
 
 /// The user that the request itself vouches for, if it does.
