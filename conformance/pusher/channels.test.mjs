@@ -159,6 +159,29 @@ test("a cache channel gives its last event to whoever subscribes", async () => {
   }
 });
 
+test("client events pass through a cache channel, which does not keep them", async () => {
+  for (const prefix of ["private-cache-", "presence-cache-"]) {
+    const name = fresh(prefix);
+    const [one, other] = await Promise.all(["ann", "bob"].map((user) => connected(server, { user })));
+    const [mine, theirs] = [await subscribed(one, name), await subscribed(other, name)];
+    const say = async (n) => {
+      const heard = event(theirs, "client-said");
+      mine.trigger("client-said", { n });
+      assert.deepEqual(await heard, { n }, name);
+    };
+    await say(1);
+    const late = (await connected(server, { user: "cat" })).subscribe(name);
+    await event(late, "pusher:cache_miss");
+    await backend.trigger(name, "state", { n: 2 });
+    await say(3);
+    const later = (await connected(server, { user: "dan" })).subscribe(name);
+    assert.deepEqual(await event(later, "state"), { n: 2 }, name);
+    const { cache } = await (await backend.get({ path: `/channels/${name}`, params: { info: "cache" } })).json();
+    assert.equal(cache.data, '{"n":2}');
+    await say(4);
+  }
+});
+
 test("an encrypted cache channel too", async () => {
   const name = fresh("private-encrypted-cache-");
   await backend.trigger(name, "latest", { n: 2 });

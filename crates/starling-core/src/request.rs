@@ -38,6 +38,8 @@ pub enum Request {
         publish: Box<Publish>,
         /// Its sender, whoever the connection's user is.
         user: Option<UserId>,
+        /// Whether the channel's history has it, if it keeps one.
+        kept: bool,
         /// Such messages of this connection in a second; more are refused with `RATE_LIMITED`. 0: no limit.
         per_second: u32,
     },

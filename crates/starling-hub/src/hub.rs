@@ -11,9 +11,9 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{
     Answer, AppId, Application, Backpressure, BoxFuture, ChannelName, ConnectionId, Control, Emission, Engine,
-    EngineError, ErrorCode, Happening, HistoryPage, HistoryRange, Limits, Message, MessageId, Observer, Pending,
-    PresenceEntry, PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule, RuleSet,
-    Sink, UserId,
+    EngineError, ErrorCode, Happening, HistoryPage, HistoryPolicy, HistoryRange, Limits, Message, MessageId, Observer,
+    Pending, PresenceEntry, PresenceEvent, PresenceSnapshot, Publication, Publish, Published, Query, Refusal, Rule,
+    RuleSet, Sink, UserId,
 };
 
 use crate::broadcast::Broadcast;
@@ -200,7 +200,8 @@ impl Hub {
             return Pending::Ready(Err(Refusal::no_rule()));
         }
         let counters = self.counters.of(app);
-        self.publish_as(app, publish, user, exclude, rule.as_deref(), unix_ms).map(move |result| {
+        let history = rule.and_then(|rule| rule.history);
+        self.publish_as(app, publish, user, exclude, history, unix_ms).map(move |result| {
             if result.is_ok() {
                 counters.published_by_server.fetch_add(1, Ordering::Relaxed);
             }
@@ -229,7 +230,7 @@ impl Hub {
         publish: Publish,
         user: Option<UserId>,
         exclude: Option<ConnectionId>,
-        rule: Option<&Rule>,
+        history: Option<HistoryPolicy>,
         unix_ms: u64,
     ) -> Pending<Result<Published, EngineError>> {
         let deduplicate = publish.message_id.is_some();
@@ -245,7 +246,6 @@ impl Hub {
             key: publish.key,
             exclude,
         };
-        let history = rule.and_then(|rule| rule.history);
         self.engine.publish(Publication { message, history, deduplicate })
     }
 

@@ -70,6 +70,14 @@ pub(crate) struct Sending {
     pub publish: Publish,
     /// Its sender, where that is not the connection's user.
     pub sender: Option<UserId>,
+    /// Whether the channel's history has it, if it keeps one.
+    pub kept: bool,
+}
+
+impl From<Publish> for Sending {
+    fn from(publish: Publish) -> Self {
+        Self { publish, sender: None, kept: true }
+    }
 }
 
 /// Interest is registered and the log was read.
@@ -111,9 +119,9 @@ impl<T: Endpoint> Shard<T> {
         match request {
             Request::Subscribe(subscribe) => self.subscribe(slot, Asker::Client(tag), subscribe, now),
             Request::Unsubscribe { channel } => self.leave_last(slot, tag, channel, now),
-            Request::Publish(publish) => self.publish(slot, tag, Sending { publish, sender: None }, now),
-            Request::PublishAs { publish, user, per_second } => {
-                self.publish_as(slot, tag, Sending { publish: *publish, sender: user }, per_second, now);
+            Request::Publish(publish) => self.publish(slot, tag, publish.into(), now),
+            Request::PublishAs { publish, user, kept, per_second } => {
+                self.publish_as(slot, tag, Sending { publish: *publish, sender: user, kept }, per_second, now);
             }
             Request::Identify { user, info } => self.identify(slot, &tag, user, info, now),
             Request::History { channel, range } => self.history(slot, tag, channel, range, now),
@@ -283,7 +291,7 @@ impl<T: Endpoint> Shard<T> {
             Ok(decision) => decision,
             Err(refusal) => return self.refuse(slot, &tag, refusal, Some(sending.publish.channel)),
         };
-        let Sending { mut publish, sender } = sending;
+        let Sending { mut publish, sender, kept } = sending;
         let Some(connection) = self.get(slot).filter(|connection| connection.closing.is_none()) else {
             return;
         };
@@ -293,10 +301,11 @@ impl<T: Endpoint> Shard<T> {
         let identity = &connection.identity;
         let exclude = (!publish.echo).then(|| identity.connection.clone());
         let channel = publish.channel.clone();
-        let rule = self.settings.rule(&identity.app, &channel).map(|rule| &**rule);
+        let rule = self.settings.rule(&identity.app, &channel).filter(|_| kept);
+        let history = rule.and_then(|rule| rule.history);
         let user = sender.or_else(|| identity.user.clone());
         let told = self.to_tell(identity, user.as_ref(), &publish);
-        let published = self.hub.publish_as(&identity.app, publish, user, exclude, rule, now.unix_ms);
+        let published = self.hub.publish_as(&identity.app, publish, user, exclude, history, now.unix_ms);
         match published {
             Pending::Ready(result) => {
                 if result.is_ok() {
@@ -386,7 +395,7 @@ impl<T: Endpoint> Shard<T> {
         now: Now,
     ) {
         match fallback {
-            Some(publish) => self.publish(slot, tag, Sending { publish: *publish, sender: None }, now),
+            Some(publish) => self.publish(slot, tag, (*publish).into(), now),
             None => {
                 let refusal = Refusal::new(ErrorCode::UnknownType, "nobody handles this event");
                 self.refuse(slot, &tag, refusal, channel);

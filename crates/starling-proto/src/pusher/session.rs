@@ -207,7 +207,9 @@ impl PusherSession {
         match self.check_client_event(event, name, data) {
             Ok((publish, user)) => {
                 let per_second = self.app.settings.client_events_per_second;
-                let request = Request::PublishAs { publish: Box::new(publish), user, per_second };
+                // The last event that a cache channel gives to newcomers is one of the servers.
+                let kept = !names::is_cache(name);
+                let request = Request::PublishAs { publish: Box::new(publish), user, kept, per_second };
                 out.push(Action::Request(tag(tags::PUBLISH), request));
             }
             Err(message) => {

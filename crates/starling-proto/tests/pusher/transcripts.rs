@@ -102,8 +102,8 @@ fn a_presence_channel_is_told_when_everyone_is_known() {
     // Its client events are in the name of that user.
     let event = receive(&mut session, r#"{"event":"client-x","channel":"presence-cache-a","data":{"a":1}}"#);
     let asked = requests(event);
-    let [(tag, Request::PublishAs { publish, user, .. })] = &asked[..] else { panic!("{asked:?}") };
-    assert_eq!((publish.echo, user.as_ref().unwrap().as_str()), (false, "ann"));
+    let [(tag, Request::PublishAs { publish, user, kept, .. })] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((publish.echo, user.as_ref().unwrap().as_str(), *kept), (false, "ann", false));
     let refusal = Refusal::new(ErrorCode::RateLimited, "too many");
     assert_eq!(
         answer(&mut session, tag, Reply::Refused { refusal, channel: Some(channel("presence-cache-a")) }),
@@ -232,6 +232,17 @@ fn a_watchlist_that_is_too_long_is_cut() {
     }
     assert_eq!(told.len(), 1);
     assert!(told[0].starts_with(r#"{"event":"pusher_internal:watchlist_events","#), "{told:?}");
+}
+
+#[test]
+fn client_events_are_kept_as_the_rule_says_but_never_in_cache_channels() {
+    let mut session = session(AppSettings::default());
+    for (name, expected) in [("private-a", true), ("presence-a", true), ("private-cache-a", false)] {
+        let text = format!(r#"{{"event":"client-x","channel":"{name}","data":1}}"#);
+        let asked = requests(receive(&mut session, &text));
+        let [(_, Request::PublishAs { kept, .. })] = &asked[..] else { panic!("{asked:?}") };
+        assert_eq!(*kept, expected, "{name}");
+    }
 }
 
 #[test]
