@@ -265,6 +265,25 @@ test("a client whose subscription was refused is not told how many members there
   }).finally(() => hook.stop());
 });
 
+test("an open connection goes by what a reload changes of its app", async () => {
+  await using({}, async (reloaded) => {
+    const raw = await Raw.connect(reloaded);
+    await raw.join("private-before");
+    const renewed = { ...APP, secret: "another-secret-of-app-one-0123456789", pusher: { client_events: false } };
+    reloaded.configure({ apps: [renewed] });
+    reloaded.signal("SIGHUP");
+    const trigger = () => sdk(reloaded, { app: renewed }).trigger("private-before", "x", 1);
+    await eventually(() => trigger().then(() => true, () => false), "the new secret");
+    await raw.next("x");
+    raw.subscribe("private-after");
+    await raw.next("pusher:subscription_error", "private-after");
+    await raw.join("private-after", { auth: raw.sign("private-after", undefined, renewed) });
+    raw.send({ event: "client-x", channel: "private-before", data: 1 });
+    const { data } = await raw.next("pusher:error", "private-before");
+    assert.equal(data.code, 4301);
+  });
+});
+
 test("the server pings a silent client, and closes with 4201 when it does not answer", async () => {
   await using({ heartbeat: { interval: "1s", timeout: "1s" } }, async (quick) => {
     const raw = await Raw.connect(quick);

@@ -27,7 +27,7 @@ mod wire;
 
 use starling_core::Protocol;
 
-pub use app::{App, AppSettings, DEFAULT_MAX_CHANNEL_NAME, DEFAULT_MAX_PAYLOAD, sign};
+pub use app::{App, AppSettings, DEFAULT_MAX_CHANNEL_NAME, DEFAULT_MAX_PAYLOAD, LiveApp, sign};
 pub use codec::{InvalidData, MAX_DEPTH, payload, payload_of_text};
 pub use encode::encode;
 pub use names::{

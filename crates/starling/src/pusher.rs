@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use starling_core::{HistoryPolicy, PrefixDefaults, PresencePolicy};
 use starling_hub::{Bucket, Now};
-use starling_proto::pusher::{App, PRESENCE_PREFIX};
+use starling_proto::pusher::{App, LiveApp, PRESENCE_PREFIX};
 
 use crate::auth::AppKeys;
 
@@ -57,21 +57,45 @@ pub(crate) struct State {
 
 /// One app, by its id.
 struct Kept {
-    app: Arc<App>,
+    app: Arc<LiveApp>,
     /// For the events that its servers publish.
     events: Bucket,
 }
 
-impl State {
-    /// The app as its sessions share it. Made anew when its configuration changed.
-    fn app(&self, keys: &AppKeys) -> Arc<App> {
-        let make = || Arc::new(App::new(&keys.key, &keys.secret, keys.pusher.clone()));
-        let mut apps = self.apps.lock();
-        let kept = apps.entry_ref(&keys.id).or_insert_with(|| Kept { app: make(), events: Bucket::default() });
-        if !kept.app.is(&keys.key, &keys.secret, &keys.pusher) {
-            kept.app = make();
+impl Kept {
+    fn new(keys: &AppKeys) -> Self {
+        Self { app: Arc::new(LiveApp::new(app_of(keys))), events: Bucket::default() }
+    }
+
+    fn configure(&mut self, keys: &AppKeys) {
+        if !self.app.now().is(&keys.key, &keys.secret, &keys.pusher) {
+            self.app.configure(app_of(keys));
         }
+    }
+}
+
+fn app_of(keys: &AppKeys) -> App {
+    App::new(&keys.key, &keys.secret, keys.pusher.clone())
+}
+
+impl State {
+    /// The app as its sessions share it.
+    fn app(&self, keys: &AppKeys) -> Arc<LiveApp> {
+        let mut apps = self.apps.lock();
+        let kept = apps.entry_ref(&keys.id).or_insert_with(|| Kept::new(keys));
+        kept.configure(keys);
         kept.app.clone()
+    }
+
+    /// The configuration was read again: open sessions go by it from now on. Those of an app that is gone stay as they
+    /// are.
+    pub fn configure(&self, apps: &[AppKeys]) {
+        let mut known = self.apps.lock();
+        for keys in apps {
+            if let Some(kept) = known.get_mut(&keys.id) {
+                kept.configure(keys);
+            }
+        }
     }
 
     /// Whether the app may publish so many events now; takes them from its budget.

@@ -215,6 +215,7 @@ impl Server {
         self.shared.secrets.replace(&live.apps);
         self.shared.tls.store(tls);
         self.shared.hub.reconfigure(settings(&live));
+        self.shared.pusher.configure(&live.apps);
         self.shared.live.store(Arc::new(live));
         Ok(())
     }

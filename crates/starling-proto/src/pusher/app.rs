@@ -1,6 +1,7 @@
 //! An app as its Pusher clients know it: its credentials, its switches, and what its secret has signed.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
 
@@ -46,7 +47,28 @@ impl Default for AppSettings {
     }
 }
 
-/// An app: shared by the sessions of all its connections.
+/// An app, shared by the sessions of all its connections: what is configured for it may change while they are open.
+#[derive(Debug)]
+pub struct LiveApp(RwLock<Arc<App>>);
+
+impl LiveApp {
+    /// An app that is configured like this for now.
+    pub fn new(app: App) -> Self {
+        Self(RwLock::new(Arc::new(app)))
+    }
+
+    /// The app as it is configured now.
+    pub fn now(&self) -> Arc<App> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on it is configured like this.
+    pub fn configure(&self, app: App) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(app);
+    }
+}
+
+/// An app as it is configured at one time.
 #[derive(Clone)]
 pub struct App {
     key: Box<str>,

@@ -11,7 +11,7 @@ use starling_core::{
     Request, Start, Subscribe, SubscribeMore, Tag, UserId,
 };
 
-use super::app::App;
+use super::app::LiveApp;
 use super::codec::{self, ClientPacket, Malformed, SubscribeFields};
 use super::names::{self, Kind};
 use super::{MAX_EVENT_NAME, codes, wire};
@@ -27,7 +27,7 @@ const UNMETERED: u16 = 2500;
 /// A Pusher client's session.
 #[derive(Debug)]
 pub struct PusherSession {
-    app: Arc<App>,
+    app: Arc<LiveApp>,
     /// In seconds.
     activity_timeout: u32,
     connection: Option<ConnectionId>,
@@ -67,7 +67,7 @@ fn tag(kind: &'static [u8]) -> Tag {
 
 impl PusherSession {
     /// A session of a client of `app`, which is asked to ping after `activity_timeout` seconds of silence.
-    pub fn new(app: Arc<App>, activity_timeout: u32) -> Self {
+    pub fn new(app: Arc<LiveApp>, activity_timeout: u32) -> Self {
         Self {
             app,
             activity_timeout: activity_timeout.max(1),
@@ -87,7 +87,7 @@ impl PusherSession {
 
     fn subscribe(&mut self, fields: SubscribeFields, out: &mut Vec<Action>) {
         let name = &fields.channel;
-        let channel = match names::channel(name, self.app.settings.max_channel_name) {
+        let channel = match names::channel(name, self.app.now().settings.max_channel_name) {
             Ok(channel) => channel,
             Err(error) => {
                 let message = format!("Invalid channel name {:?}: {error}", short(name));
@@ -124,7 +124,7 @@ impl PusherSession {
             subscribe.enter = Some(data);
             more.as_user = Some(user);
             more.presence_first = true;
-            more.most_users = Some(self.app.settings.max_presence_members).filter(|most| *most > 0);
+            more.most_users = Some(self.app.now().settings.max_presence_members).filter(|most| *most > 0);
         }
         subscribe.more = Some(Box::new(more));
         out.push(Action::Request(tag(tags::SUBSCRIBE), Request::Subscribe(subscribe)));
@@ -137,8 +137,9 @@ impl PusherSession {
         }
     }
 
-    fn forget_count(&self, channel: &ChannelName, out: &mut Vec<Action>) {
-        if self.counts(channel) {
+    /// Also when the app does not count any more: it may have done so before.
+    fn forget_count(channel: &ChannelName, out: &mut Vec<Action>) {
+        if Kind::of(channel.as_str()) != Kind::Presence {
             let channel = ChannelName::headcount(channel);
             out.push(Action::Request(tag(tags::OWN), Request::Unsubscribe { channel }));
         }
@@ -146,7 +147,7 @@ impl PusherSession {
 
     /// Whether the client is told how many members the channel has. Presence channels tell it by their members.
     fn counts(&self, channel: &ChannelName) -> bool {
-        self.app.settings.subscription_count && Kind::of(channel.as_str()) != Kind::Presence
+        self.app.now().settings.subscription_count && Kind::of(channel.as_str()) != Kind::Presence
     }
 
     fn check_signature(&self, fields: &SubscribeFields) -> Result<(), String> {
@@ -157,7 +158,8 @@ impl PusherSession {
                 "Auth value for subscription to {channel} is invalid: should be of format 'key:signature'"
             ));
         };
-        if key != self.app.key() {
+        let app = self.app.now();
+        if key != app.key() {
             return Err(format!("Invalid key in subscription auth data: '{}'", short(key)));
         }
         let mut text = format!("{}:{channel}", self.socket_id());
@@ -165,7 +167,7 @@ impl PusherSession {
             text.push(':');
             text.push_str(data);
         }
-        match self.app.has_signed(&text, signature) {
+        match app.has_signed(&text, signature) {
             true => Ok(()),
             false => Err(format!(
                 "Invalid signature: Expected HMAC SHA256 hex digest of {}, but got {}",
@@ -185,7 +187,7 @@ impl PusherSession {
     }
 
     fn unsubscribe(&mut self, name: &str, out: &mut Vec<Action>) {
-        let Ok(channel) = names::channel(name, self.app.settings.max_channel_name) else {
+        let Ok(channel) = names::channel(name, self.app.now().settings.max_channel_name) else {
             return out.push(Action::Send(wire::error(None, "Invalid channel name", None)));
         };
         // A user's own channel ends with the connection; clients only stop to look at it.
@@ -194,7 +196,7 @@ impl PusherSession {
         }
         self.presences.leave(&channel);
         out.push(Action::Request(tag(tags::UNSUBSCRIBE), Request::Unsubscribe { channel: channel.clone() }));
-        self.forget_count(&channel, out);
+        Self::forget_count(&channel, out);
     }
 
     fn client_event(
@@ -206,7 +208,7 @@ impl PusherSession {
     ) {
         match self.check_client_event(event, name, data) {
             Ok((publish, user)) => {
-                let per_second = self.app.settings.client_events_per_second;
+                let per_second = self.app.now().settings.client_events_per_second;
                 // The last event that a cache channel gives to newcomers is one of the servers.
                 let kept = !names::is_cache(name);
                 let request = Request::PublishAs { publish: Box::new(publish), user, kept, per_second };
@@ -225,17 +227,18 @@ impl PusherSession {
         name: &str,
         data: Option<&serde_json::value::RawValue>,
     ) -> Result<(Publish, Option<UserId>), String> {
-        if !self.app.settings.client_events {
+        if !self.app.now().settings.client_events {
             return Err("Client event rejected - the app does not have client events enabled".into());
         }
         if !matches!(Kind::of(name), Kind::Private | Kind::Presence) {
             return Err("Client event rejected - only supported on private and presence channels".into());
         }
-        let channel = names::channel(name, self.app.settings.max_channel_name).map_err(|error| error.to_string())?;
+        let channel =
+            names::channel(name, self.app.now().settings.max_channel_name).map_err(|error| error.to_string())?;
         if event.len() > MAX_EVENT_NAME {
             return Err(format!("Client event rejected - event names have at most {MAX_EVENT_NAME} characters"));
         }
-        let payload = codec::payload(data, self.app.settings.max_payload).map_err(|error| error.to_string())?;
+        let payload = codec::payload(data, self.app.now().settings.max_payload).map_err(|error| error.to_string())?;
         let user = self.presences.user(&channel).or(self.user.as_ref().map(|signed_in| &signed_in.user)).cloned();
         let mut publish = Publish::new(channel, event, payload);
         publish.echo = false;
@@ -387,7 +390,7 @@ impl Session for PusherSession {
                 self.presences.leave(channel);
                 let (name, message) = (channel.as_str(), &refusal.message);
                 out.push(Action::Send(wire::subscription_error(name, "Unsubscribed", message, refusal.http_status())));
-                self.forget_count(channel, out);
+                Self::forget_count(channel, out);
             }
             Notice::Event { channel, event, payload, .. } if !names::is_reserved_event(event) => {
                 let data = data_of(payload);

@@ -6,7 +6,7 @@ mod transcripts;
 use std::sync::Arc;
 
 use starling_core::{AppId, ChannelName, ConnectionId, Message, MessageId, Payload, PresenceEntry, RawJson, UserId};
-use starling_proto::pusher::{App, AppSettings, PusherSession, sign};
+use starling_proto::pusher::{App, AppSettings, LiveApp, PusherSession, sign};
 use starling_proto::{Action, Opened, OwnedPacket, Packet, Session};
 
 const SECRET: &str = "secret";
@@ -45,7 +45,11 @@ fn json(text: &str) -> Payload {
 }
 
 fn session(settings: AppSettings) -> PusherSession {
-    let mut session = PusherSession::new(Arc::new(App::new("key", SECRET, settings)), 30);
+    open(Arc::new(LiveApp::new(App::new("key", SECRET, settings))))
+}
+
+fn open(app: Arc<LiveApp>) -> PusherSession {
+    let mut session = PusherSession::new(app, 30);
     let opened = Opened { connection: ConnectionId::from(SOCKET), user: None, expires_at: None, authenticated: false };
     session.open(&opened, &mut Vec::new());
     session

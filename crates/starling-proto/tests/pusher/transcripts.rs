@@ -1,10 +1,12 @@
 //! Conversations: what a client says, what the hub is asked, what the client is told.
 
+use std::sync::Arc;
+
 use starling_core::{CloseReason, ErrorCode, Notice, Refusal, Reply, Request, Start, Tag};
-use starling_proto::pusher::{AppSettings, PusherSession, TurnedAway};
+use starling_proto::pusher::{App, AppSettings, LiveApp, PusherSession, TurnedAway, sign};
 use starling_proto::{Action, Packet, Session};
 
-use crate::{auth, channel, entry, receive, session, texts};
+use crate::{SECRET, SOCKET, auth, channel, entry, open, receive, session, texts};
 
 fn requests(actions: Vec<Action>) -> Vec<(Tag, Request)> {
     let requests = actions.into_iter().map(|action| match action {
@@ -243,6 +245,22 @@ fn client_events_are_kept_as_the_rule_says_but_never_in_cache_channels() {
         let [(_, Request::PublishAs { kept, .. })] = &asked[..] else { panic!("{asked:?}") };
         assert_eq!(*kept, expected, "{name}");
     }
+}
+
+#[test]
+fn an_open_session_goes_by_what_is_configured_now() {
+    let app = Arc::new(LiveApp::new(App::new("key", SECRET, AppSettings::default())));
+    let mut session = open(app.clone());
+    let subscribe =
+        |auth: &str| format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"private-a","auth":"{auth}"}}}}"#);
+    assert_eq!(moves(&receive(&mut session, &subscribe(&auth("private-a")))), ["+private-a"]);
+    app.configure(App::new("key", "another", AppSettings { client_events: false, ..AppSettings::default() }));
+    let refused = texts(receive(&mut session, &subscribe(&auth("private-a"))));
+    assert!(refused[0].contains("Invalid signature"), "{refused:?}");
+    let signature = sign("another", format!("{SOCKET}:private-a").as_bytes());
+    assert_eq!(moves(&receive(&mut session, &subscribe(&format!("key:{signature}")))), ["+private-a"]);
+    let told = texts(receive(&mut session, r#"{"event":"client-x","channel":"private-a","data":1}"#));
+    assert!(told[0].contains("does not have client events enabled"), "{told:?}");
 }
 
 #[test]

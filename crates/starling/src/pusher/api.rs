@@ -92,7 +92,7 @@ where
     let Some((keys, rest)) = address(&live.apps, path, query) else {
         return Err(Failure::new(StatusCode::NOT_FOUND, "There is no app of this id"));
     };
-    let app = shared.pusher.app(keys);
+    let app = shared.pusher.app(keys).now();
     let route = Route::find(&head.method, rest)?;
     let parameters = signature::check(&app, head.method.as_str(), path, query, unix_ms() / 1000)?;
     // In JSON within JSON, a byte may be written as six.

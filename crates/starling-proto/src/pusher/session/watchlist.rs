@@ -32,9 +32,9 @@ struct UserData<'a> {
 impl PusherSession {
     pub(super) fn sign_in(&mut self, auth: &str, user_data: &str, out: &mut Vec<Action>) {
         let text = format!("{}::user::{user_data}", self.socket_id());
-        let is_signed = auth
-            .split_once(':')
-            .is_some_and(|(key, signature)| key == self.app.key() && self.app.has_signed(&text, signature));
+        let app = self.app.now();
+        let is_signed =
+            auth.split_once(':').is_some_and(|(key, signature)| key == app.key() && app.has_signed(&text, signature));
         if !is_signed {
             return self.end(codes::UNAUTHORIZED, "Connection not authorized: invalid signature", out);
         }
