@@ -151,7 +151,7 @@ test("channels are listed by prefix, with the number of their users", async () =
   assert.deepEqual(await get(`/channels/${presence}/users`), { users: [{ id: "ann" }] });
   assert.deepEqual(await get("/channels/nobody-here"), { occupied: false });
   assert.deepEqual(await get("/channels/presence-nobody/users"), { users: [] });
-  for (const [path, params] of [["/channels", { info: "user_count" }], ["/channels/news", { info: "user_count" }], ["/channels/news/users"], ["/channels/a%20b"]]) {
+  for (const [path, params] of [["/channels", { info: "user_count" }], ["/channels/news", { info: "user_count" }], ["/channels/news", { info: "cache" }], ["/channels/news/users"], ["/channels/a%20b"]]) {
     await assert.rejects(backend.get({ path, params }), { status: 400 }, path);
   }
 });
@@ -163,6 +163,9 @@ test("the last event of a cache channel can be asked for", async () => {
   const { cache } = await get(`/channels/${name}`, { info: "cache" });
   assert.equal(cache.data, '{"n":1}');
   assert.ok(cache.ttl > 0);
+  // Bytes are what subscribers get.
+  await server.api("POST", "/api/publish", { channel: name, event: "b", payload: "AAH/", encoding: "base64" });
+  assert.equal((await get(`/channels/${name}`, { info: "cache" })).cache.data, '"AAH/"');
 });
 
 test("a channel without a rule is 403", async () => {

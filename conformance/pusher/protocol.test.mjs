@@ -68,12 +68,14 @@ test("an unknown key is 4001, and the client stays away", async () => {
   assert.equal((await soon(raw.closed, "the close")).code, 4001);
 });
 
-test("versions that are not spoken are 4007", async () => {
-  for (const version of ["1", "4", "8", "x"]) {
+test("versions that are not spoken are 4007, what is none is 4006, another path 4005", async () => {
+  for (const [version, code] of [["1", 4007], ["4", 4007], ["8", 4007], ["x", 4006]]) {
     const raw = await Raw.connect(server, { query: `?protocol=${version}`, established: false });
-    assert.equal((await raw.next("pusher:error")).data.code, 4007, version);
-    assert.equal((await soon(raw.closed, "the close")).code, 4007, version);
+    assert.equal((await raw.next("pusher:error")).data.code, code, version);
+    assert.equal((await soon(raw.closed, "the close")).code, code, version);
   }
+  const lost = await Raw.connect(server, { key: `${APP.key}/more`, established: false });
+  assert.equal((await soon(lost.closed, "the close")).code, 4005);
   for (const query of ["?protocol=5", "?protocol=6", "?protocol=7", ""]) await Raw.connect(server, { query });
 });
 

@@ -10,6 +10,10 @@ use crate::websocket::CloseCode;
 pub const UNKNOWN_KEY: u16 = 4001;
 /// The app has as many connections as it may.
 pub const OVER_QUOTA: u16 = 4004;
+/// The path is that of no app.
+pub const PATH_NOT_FOUND: u16 = 4005;
+/// The protocol version is no number.
+pub const INVALID_VERSION: u16 = 4006;
 /// The protocol version is not spoken here.
 pub const UNSUPPORTED_VERSION: u16 = 4007;
 /// A signature was wrong, or the application ended the connection.

@@ -202,6 +202,23 @@ fn a_watchlist_is_reported_once_and_then_by_its_changes() {
 }
 
 #[test]
+fn a_connection_keeps_its_user() {
+    let mut session = session(AppSettings::default());
+    let sign_in = |user: &str| {
+        let data = serde_json::json!({ "id": user }).to_string();
+        let fields = serde_json::json!({ "auth": auth(&format!(":user::{data}")), "user_data": data });
+        serde_json::json!({ "event": "pusher:signin", "data": fields }).to_string()
+    };
+    assert_eq!(moves(&receive(&mut session, &sign_in("ann"))), ["+#online:ann"]);
+    let told = texts(receive(&mut session, &sign_in("ann")));
+    assert!(told[0].starts_with(r#"{"event":"pusher:signin_success","#), "{told:?}");
+    assert_eq!(
+        texts(receive(&mut session, &sign_in("bob"))),
+        [r#"{"event":"pusher:error","data":{"code":4009,"message":"Connection is signed in as another user"}}"#]
+    );
+}
+
+#[test]
 fn a_watchlist_that_is_too_long_is_cut() {
     let mut session = session(AppSettings::default());
     // Not in the order of the alphabet, and one twice: it counts once.

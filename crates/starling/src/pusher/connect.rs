@@ -63,6 +63,9 @@ async fn admit<B>(
     request: &Request<B>,
 ) -> Result<(Admitted, Box<dyn Session + Send>), Refusal> {
     let key = request.uri().path().strip_prefix("/app/").unwrap_or_default();
+    if key.contains('/') {
+        return Err(Refusal::new(codes::PATH_NOT_FOUND, "Path not found"));
+    }
     let key = percent_decode_str(key).decode_utf8_lossy();
     let Some(app) = live.apps.iter().find(|app| app.key == *key) else {
         let key: String = key.chars().take(64).collect();
@@ -96,11 +99,16 @@ async fn admit<B>(
 /// Clients that do not say what they speak are taken to speak the newest.
 fn check_version(query: &str) -> Result<(), Refusal> {
     let Some(version) = parameter(query, "protocol") else { return Ok(()) };
-    if version.parse().is_ok_and(|version| VERSIONS.contains(&version)) {
-        return Ok(());
-    }
+    let number = version.parse().ok().filter(|_| version.bytes().all(|byte| byte.is_ascii_digit()));
     let version: String = version.chars().take(16).collect();
-    Err(Refusal::new(codes::UNSUPPORTED_VERSION, format!("Unsupported protocol version {version}: 5 to 7 are spoken")))
+    match number {
+        Some(number) if VERSIONS.contains(&number) => Ok(()),
+        Some(_) => {
+            let message = format!("Unsupported protocol version {version}: 5 to 7 are spoken");
+            Err(Refusal::new(codes::UNSUPPORTED_VERSION, message))
+        }
+        None => Err(Refusal::new(codes::INVALID_VERSION, format!("Invalid version string format: {version:?}"))),
+    }
 }
 
 fn check_quota(shared: &Shared, app: &AppKeys) -> Result<(), Refusal> {
@@ -157,7 +165,10 @@ mod tests {
             ("protocol=5", None),
             ("protocol=4", Some(4007)),
             ("protocol=8", Some(4007)),
-            ("protocol=x", Some(4007)),
+            ("protocol=99999999999", Some(4006)),
+            ("protocol=+7", Some(4006)),
+            ("protocol=", Some(4006)),
+            ("protocol=x", Some(4006)),
         ] {
             assert_eq!(check_version(query).err().map(|refusal| refusal.code), expected, "{query}");
         }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use starling_core::{ChannelName, ErrorCode, HistoryRange, Payload, PresenceEntry, Query};
+use starling_proto::json_text::write_base64;
 use starling_proto::pusher::{self, PRESENCE_PREFIX};
 
 use super::api::{Answer, Call, Failure};
@@ -75,6 +76,9 @@ pub(super) async fn channel(call: &Call, name: &str) -> Answer {
     if info.user_count && !name.starts_with(PRESENCE_PREFIX) {
         return Err(Failure::invalid("Cannot retrieve the user count unless the channel is a presence channel"));
     }
+    if info.cache && !pusher::is_cache(name) {
+        return Err(Failure::invalid("Cannot retrieve the cache unless the channel is a cache channel"));
+    }
     let occupied = headcount(call, &channel).await? > 0;
     let mut answer = attributes(call, &channel, info).await?;
     answer.insert("occupied".into(), occupied.into());
@@ -100,7 +104,7 @@ pub(super) async fn attributes(call: &Call, channel: &ChannelName, info: Info) -
     if info.subscription_count {
         attributes.insert("subscription_count".into(), headcount(call, channel).await?.into());
     }
-    if info.cache {
+    if info.cache && pusher::is_cache(channel.as_str()) {
         attributes.insert("cache".into(), cached(call, channel).await?);
     }
     Ok(attributes)
@@ -138,7 +142,11 @@ async fn cached(call: &Call, channel: &ChannelName) -> Result<Value, Failure> {
     let age = std::time::Duration::from_millis(now.saturating_sub(message.ts));
     let data = match &message.payload {
         Payload::Json(json) => json.as_str().to_owned(),
-        Payload::Binary(_) => return Ok(Value::Null),
+        Payload::Binary(bytes) => {
+            let mut text = Vec::new();
+            write_base64(&mut text, bytes);
+            String::from_utf8(text).unwrap_or_default()
+        }
     };
     Ok(json!({ "data": data, "ttl": policy.ttl.saturating_sub(age).as_secs() }))
 }

@@ -44,10 +44,11 @@ impl PusherSession {
         };
         let answer = answer(auth, user_data);
         if let Some(signed_in) = &self.user {
-            return match signed_in.user == user {
-                true => out.push(Action::Send(wire::event("pusher:signin_success", None, &answer))),
-                false => self.end(codes::UNAUTHORIZED, "Connection is signed in as another user", out),
-            };
+            out.push(Action::Send(match signed_in.user == user {
+                true => wire::event("pusher:signin_success", None, &answer),
+                false => wire::error(Some(codes::UNAUTHORIZED), "Connection is signed in as another user", None),
+            }));
+            return;
         }
         let request = Request::Identify { user: user.clone(), info: Some(info.clone()) };
         out.push(Action::Request(tag(tags::SIGN_IN), request));
