@@ -68,11 +68,15 @@ impl<T: Endpoint> Shard<T> {
         let mut hole = false;
         for at in 0..incoming.len() {
             let Some(position) = &incoming[at].message.position else {
-                // Published before the channel kept history.
+                // Published before the channel kept history, or not to be kept.
                 incoming.swap(ready, at);
                 ready += 1;
                 continue;
             };
+            if hole {
+                // It is in the log as well, and is read from there.
+                continue;
+            }
             let channel = &mut self.channels[index as usize];
             let order = match &channel.cursor {
                 Some(cursor) => order(cursor, position),
@@ -94,15 +98,11 @@ impl<T: Endpoint> Shard<T> {
                         self.promote(index);
                     }
                 }
-                Order::Hole => {
-                    hole = true;
-                    break;
-                }
+                Order::Hole => hole = true,
             }
         }
         self.spread(index, &incoming[..ready], now);
         if hole {
-            // What stands behind the hole is in the log as well, and is read from there.
             self.refill(index, now);
         }
     }

@@ -31,9 +31,9 @@ impl<T: Endpoint> Shard<T> {
                 return;
             };
             let range = HistoryRange { limit: PAGE, before: None, after: Some(cursor.offset) };
-            // What arrived before the read is in the log; kept here, a message of a log that is no more would stand in
-            // the way for ever.
-            channel.incoming.clear();
+            // What arrived before the read is in the log, where it is kept at all; a message of a log that is no more would
+            // stand in the way for ever.
+            channel.incoming.retain(|broadcast| broadcast.message.position.is_none());
             channel.refilling = Some(read);
             let key = channel.key.clone();
             match self.hub.engine().history(&key.app, &key.channel, policy, range, now.unix_ms) {

@@ -166,6 +166,19 @@ fn a_hole_of_several_pages_is_filled() {
 }
 
 #[test]
+fn what_is_not_kept_comes_also_behind_a_hole() {
+    let (mut rig, engine, ann) = with_member(100);
+    elsewhere_many(&engine, 1..=2);
+    engine.publish_elsewhere(elsewhere("room", "3"), None);
+    engine.lose();
+    engine.deliver_all();
+    rig.settle_with(&engine);
+    let mut seen = rig.seen(ann);
+    seen.sort_unstable();
+    assert_eq!(seen, ["room - 3", "room a:1 1", "room a:2 2"]);
+}
+
+#[test]
 fn after_a_resync_nothing_is_missing() {
     let (mut rig, engine, ann) = with_member(100);
     elsewhere_many(&engine, 1..=3);
