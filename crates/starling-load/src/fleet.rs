@@ -138,10 +138,7 @@ impl Fleet {
     }
 
     fn connect(&mut self, identity: Option<(&Arc<Identity>, Option<&str>)>) -> Result<Id> {
-        let source = match self.target.address.ip() {
-            IpAddr::V4(ip) if ip.is_loopback() => Some(Ipv4Addr::new(127, 0, 1, 1 + (self.opened % SOURCES) as u8)),
-            _ => None,
-        };
+        let source = source(&self.target, self.opened);
         self.opened += 1;
         self.opening += 1;
         let mut socket = Socket::connect(&self.target, source, identity).with_context(|| {
@@ -227,6 +224,19 @@ impl Fleet {
             if was_opening && (!open || !socket.is_opening()) {
                 self.opening -= 1;
             }
+            if !open && socket.may_reconnect() {
+                let again = socket.reconnect(&self.target, source(&self.target, self.opened)).and_then(|()| {
+                    self.poll.registry().register(socket.stream(), Token(id), Interest::READABLE | Interest::WRITABLE)
+                });
+                self.opened += 1;
+                match again {
+                    Ok(()) => {
+                        self.opening += 1;
+                        continue;
+                    }
+                    Err(error) => socket.reason = Some(error.to_string()),
+                }
+            }
             if !open {
                 let socket = self.sockets.remove(id);
                 sink(id, Event::Closed(socket.reason.as_deref()));
@@ -262,7 +272,8 @@ impl Fleet {
     }
 
     /// Sends a request over a connection of [`open_for_requests`](Self::open_for_requests), when those before it are
-    /// answered; an [`Event::Answer`] or [`Event::Problem`] follows.
+    /// answered; an [`Event::Answer`] or [`Event::Problem`] follows. Where the server closes the connection after an
+    /// answer, another one takes its place.
     pub fn request(&mut self, id: Id, request: &[u8]) {
         if let Some(socket) = self.sockets.get_mut(id) {
             socket.request(request);
@@ -308,5 +319,64 @@ impl Fleet {
         self.sockets.clear();
         self.opening = 0;
         Ok(())
+    }
+}
+
+/// The local address of a connection to this machine.
+fn source(target: &Target, opened: usize) -> Option<Ipv4Addr> {
+    match target.address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => Some(Ipv4Addr::new(127, 0, 1, 1 + (opened % SOURCES) as u8)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::target::Protocol;
+
+    /// Longer than anything here takes, so that a broken test ends.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn requests_go_on_where_the_server_closes_after_each_answer() {
+        const REQUESTS: u64 = 20;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = Target::plain(listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            for number in 0..REQUESTS {
+                let (mut client, _) = listener.accept().unwrap();
+                let mut request = [0; 4];
+                client.read_exact(&mut request).unwrap();
+                // With a word of it, and without.
+                let word = if number % 2 == 0 { "Connection: close\r\n" } else { "" };
+                let answer = format!("HTTP/1.1 200 OK\r\n{word}Content-Length: 2\r\n\r\n{{}}");
+                client.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let mut fleet = Fleet::new(target, Arc::new(Identity::anonymous(Protocol::Native))).unwrap();
+        let id = fleet.open_for_requests().unwrap();
+        let (mut ready, mut answers, mut closed) = (0, 0, None);
+        let deadline = Instant::now() + LIMIT;
+        let mut asked = 0;
+        while answers < REQUESTS && closed.is_none() && Instant::now() < deadline {
+            if asked == answers && ready > 0 {
+                asked += 1;
+                fleet.request(id, b"ask\n");
+            }
+            let turned = fleet.turn(Some(BEAT), |_, event| match event {
+                Event::Ready => ready += 1,
+                Event::Answer(number) => answers = number,
+                Event::Closed(reason) => closed = Some(reason.map(str::to_owned)),
+                Event::Problem(problem) => panic!("{problem}"),
+                Event::Message(..) => {}
+            });
+            turned.unwrap();
+        }
+        assert_eq!((ready, answers, closed), (1, REQUESTS, None));
+        server.join().unwrap();
     }
 }

@@ -1,4 +1,5 @@
-//! One connection for requests of an HTTP API: one on its way at a time, the others wait.
+//! Requests of an HTTP API over one connection: one on its way at a time, the others wait. Servers may close it after any
+//! answer; what waits follows on another.
 
 use std::collections::VecDeque;
 
@@ -13,10 +14,12 @@ const SHOWN: usize = 200;
 #[derive(Default)]
 pub(super) struct Requests {
     waiting: VecDeque<Vec<u8>>,
-    /// Whether a request was sent whose answer is not complete.
-    asked: bool,
+    /// The request that was sent and whose answer is not complete.
+    asked: Option<Vec<u8>>,
     answer: Option<Answer>,
     answered: u64,
+    /// Answers on the present connection.
+    answered_here: u64,
 }
 
 struct Answer {
@@ -34,12 +37,11 @@ impl Requests {
 
     /// The request whose turn it is, if one is.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
-        if self.asked {
+        if self.asked.is_some() {
             return None;
         }
-        let request = self.waiting.pop_front()?;
-        self.asked = true;
-        Some(request)
+        self.asked = self.waiting.pop_front();
+        self.asked.clone()
     }
 
     /// Handles what arrived; returns how many bytes that were, and whether the connection goes on.
@@ -75,10 +77,25 @@ impl Requests {
         }
     }
 
+    /// Whether the server may have closed the connection because it keeps none, or not for longer: after an answer, and
+    /// before the beginning of the next one.
+    pub(super) fn is_between_answers(&self) -> bool {
+        self.answer.is_none() && self.answered_here > 0
+    }
+
+    /// There is another connection. A request that met the end of the last one is sent again.
+    pub(super) fn reconnected(&mut self) {
+        self.answered_here = 0;
+        if let Some(request) = self.asked.take() {
+            self.waiting.push_front(request);
+        }
+    }
+
     fn conclude(&mut self, sink: &mut impl FnMut(Event<'_>)) {
         let Some(answer) = self.answer.take() else { return };
-        self.asked = false;
+        self.asked = None;
         self.answered += 1;
+        self.answered_here += 1;
         match answer.ok {
             true => sink(Event::Answer(self.answered)),
             false => {

@@ -67,6 +67,12 @@ pub(super) struct Socket {
     tail: Vec<u8>,
     /// Bytes that the socket had no room for.
     outbox: Vec<u8>,
+    /// Whether it was ready once.
+    was_ready: bool,
+    /// Whether the server said that it closes it.
+    is_over: bool,
+    /// Whether we close it.
+    is_closing: bool,
     /// Why the server ended it, if it said so.
     pub(super) reason: Option<String>,
 }
@@ -78,16 +84,7 @@ impl Socket {
         source: Option<Ipv4Addr>,
         identity: Option<(&Arc<Identity>, Option<&str>)>,
     ) -> io::Result<Self> {
-        let socket = socket2::Socket::new(Domain::for_address(target.address), Type::STREAM, Some(Transport::TCP))?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
-        if let Some(source) = source {
-            socket.bind(&SocketAddr::from((source, 0)).into())?;
-        }
-        match socket.connect(&target.address.into()) {
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
-            other => other?,
-        }
+        let wire = dial(target, source)?;
         let speech = match identity {
             None => Speech::Api(Requests::default()),
             Some((identity, channel)) => {
@@ -99,13 +96,35 @@ impl Socket {
             }
         };
         Ok(Self {
-            wire: Wire::new(TcpStream::from_std(socket.into()), target.tls.as_ref())?,
+            wire,
             stage: Stage::Connecting,
             speech,
             tail: Vec::new(),
             outbox: Vec::new(),
+            was_ready: false,
+            is_over: false,
+            is_closing: false,
             reason: None,
         })
+    }
+
+    /// Whether it ended as a connection for requests may, whose server keeps none: another one takes its place.
+    pub(super) fn may_reconnect(&self) -> bool {
+        matches!(&self.speech, Speech::Api(requests) if requests.is_between_answers()) && !self.is_closing
+    }
+
+    /// Connects again, for the requests that wait and those to come.
+    pub(super) fn reconnect(&mut self, target: &Target, source: Option<Ipv4Addr>) -> io::Result<()> {
+        self.wire = dial(target, source)?;
+        self.stage = Stage::Connecting;
+        self.tail.clear();
+        self.outbox.clear();
+        self.is_over = false;
+        self.reason = None;
+        if let Speech::Api(requests) = &mut self.speech {
+            requests.reconnected();
+        }
+        Ok(())
     }
 
     pub(super) fn stream(&mut self) -> &mut TcpStream {
@@ -151,6 +170,9 @@ impl Socket {
             let room = scratch.len();
             shared.scratch = scratch;
             received?;
+            if self.is_over {
+                return Ok(false);
+            }
             match read {
                 Ok(0) => return Ok(false),
                 // Less than there was room for: the socket is empty, and epoll tells when that changes, unless it has
@@ -192,6 +214,7 @@ impl Socket {
     }
 
     pub(super) fn close(&mut self) {
+        self.is_closing = true;
         match self.speech {
             Speech::WebSocket(..) if matches!(self.stage, Stage::Joining | Stage::Ready) => {
                 self.say(Opcode::Close, &1000u16.to_be_bytes());
@@ -279,8 +302,10 @@ impl Socket {
     ) -> Result<usize> {
         if let Speech::Api(requests) = &mut self.speech {
             let (used, goes_on) = requests.receive(bytes, sink)?;
-            self.ask();
-            anyhow::ensure!(goes_on, "the server closes after each answer");
+            self.is_over = !goes_on;
+            if goes_on {
+                self.ask();
+            }
             return Ok(used);
         }
         let mut used = 0;
@@ -405,8 +430,25 @@ impl Socket {
 
     fn become_ready(&mut self, sink: &mut impl FnMut(Event<'_>)) {
         self.stage = Stage::Ready;
-        sink(Event::Ready);
+        if !std::mem::replace(&mut self.was_ready, true) {
+            sink(Event::Ready);
+        }
     }
+}
+
+/// Begins to connect.
+fn dial(target: &Target, source: Option<Ipv4Addr>) -> io::Result<Wire> {
+    let socket = socket2::Socket::new(Domain::for_address(target.address), Type::STREAM, Some(Transport::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    if let Some(source) = source {
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    match socket.connect(&target.address.into()) {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {}
+        other => other?,
+    }
+    Wire::new(TcpStream::from_std(socket.into()), target.tls.as_ref())
 }
 
 /// What follows from frames that were heard.
