@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use real::{PATIENCE, builder, connected, start, token};
 use serde::{Deserialize, Serialize};
+use starling::TlsFiles;
 use starling::handlers::{Answer, Connection, Handlers};
 use starling_client::{
     Arrival, Builder, Client, Error, HistoryOptions, Item, Message, Payload, Publish, Request, SubscribeOptions,
@@ -173,5 +174,24 @@ async fn a_connection_outlives_its_tokens() {
     client.publish(Publish::json("room", &1).unwrap()).await.unwrap();
     next_message(&mut room).await;
     assert_eq!(connected(&client).await, first, "the connection stays");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_transport_takes_the_authorities_it_is_given() {
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let server = builder().tls(TlsFiles { cert: cert.clone(), key }).start().unwrap();
+    let url = format!("https://localhost:{}", server.addresses()[0].port());
+    for transport in Transport::ALL {
+        let client = Client::builder(&url).transports([transport]).ca_file(&cert).connect().await.unwrap();
+        let mut room = client.subscribe("room", SubscribeOptions::default()).await.unwrap();
+        client.publish(Publish::json("room", &person("Ann")).unwrap()).await.unwrap();
+        assert_eq!(next_message(&mut room).await.json::<Person>().unwrap(), person("Ann"), "{transport}");
+        client.close().await;
+    }
     server.stop().await;
 }

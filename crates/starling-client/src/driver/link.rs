@@ -123,7 +123,7 @@ fn refused(refusal: Refusal) -> Failure {
 }
 
 /// The JSON of a message in the encoding that was agreed on.
-pub(super) fn text(frame: Frame, encoding: Encoding) -> Result<String, String> {
+pub(in crate::driver) fn text(frame: Frame, encoding: Encoding) -> Result<String, String> {
     match (frame, encoding) {
         (Frame::Text(text), Encoding::Json) => Ok(text),
         (Frame::Binary(bytes), Encoding::Msgpack) => msgpack::client::to_json(&bytes).map_err(str::to_owned),
@@ -133,7 +133,7 @@ pub(super) fn text(frame: Frame, encoding: Encoding) -> Result<String, String> {
 }
 
 /// When to renew a token that expires at `expires_at` (Unix milliseconds): a bit before, by this machine's clock.
-pub(super) fn renewal(expires_at: u64) -> Instant {
+pub(in crate::driver) fn renewal(expires_at: u64) -> Instant {
     let expires = UNIX_EPOCH + Duration::from_millis(expires_at);
     let left = expires.duration_since(SystemTime::now()).unwrap_or_default();
     // Not at once, also where the same token is given again and again until it expires.
