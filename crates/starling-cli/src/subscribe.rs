@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use starling_client::{Client, Error, Item, Message, Payload, Position, Status, SubscribeOptions};
+use starling_client::{Client, Error, Item, Message, Payload, Position, Status, SubscribeOptions, Transport};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -33,6 +33,9 @@ pub struct SubscribeArgs {
     /// Print what came after this position first: epoch and offset of a message, for one channel [default: only what comes from now on]
     #[arg(long, value_name = "EPOCH:OFFSET", value_parser = position)]
     since: Option<Position>,
+    /// Use this way to the server alone: websocket, sse or poll [default: the first of them that gets through]
+    #[arg(long, value_name = "TRANSPORT", value_parser = transport)]
+    transport: Option<Transport>,
 }
 
 /// The native `message` object.
@@ -114,7 +117,7 @@ async fn connect(args: &SubscribeArgs) -> Result<Client, Failure> {
     let mut endpoint = args.url.clone();
     let path = format!("{}/ws", endpoint.path().trim_end_matches('/'));
     endpoint.set_path(&path);
-    let builder = Client::builder(endpoint);
+    let builder = Client::builder(endpoint).transports(args.transport);
     let builder = match &args.token {
         Some(token) => builder.token(token),
         None => builder,
@@ -235,6 +238,11 @@ fn note_status(status: &Status) {
 
 fn note(text: impl std::fmt::Display) {
     eprintln!("starling: {text}");
+}
+
+fn transport(text: &str) -> Result<Transport, String> {
+    let named = Transport::ALL.into_iter().find(|transport| transport.name() == text);
+    named.ok_or_else(|| "expected websocket, sse or poll".into())
 }
 
 fn position(text: &str) -> Result<Position, String> {

@@ -324,6 +324,7 @@ fn wrong_usage_of_subscribe_exits_2() {
         &["subscribe", "a", "--since", ":5"],
         &["subscribe", "a", "--url", "redis://x"],
         &["subscribe", "a", "--token", ""],
+        &["subscribe", "a", "--transport", "pigeon"],
     ] {
         let (code, stdout, stderr) = run(args);
         assert_eq!((code, stdout.as_str()), (2, ""), "{args:?}: {stderr}");
