@@ -15,7 +15,9 @@ use crate::refusal::said;
 struct Said {
     #[serde(rename = "type")]
     kind: String,
+    id: Option<u64>,
     code: Option<String>,
+    message: Option<String>,
     channel: Option<String>,
 }
 
@@ -32,6 +34,10 @@ pub(super) fn read(sent: &Sent, answer: &Answer) -> Result<Option<String>, ReadE
     let Ok(text) = std::str::from_utf8(&answer.body) else { return Err(unintelligible()) };
     match serde_json::from_str::<Said>(text) {
         Ok(said) if is_about_session(sent, &said) => Err(gone()),
+        // The server did not read what was posted, and does not know its id.
+        Ok(Said { kind, id: None, code: Some(code), message, .. }) if kind == "error" && sent.id.is_some() => {
+            Ok(error(sent, &code, &message.unwrap_or_default()))
+        }
         // Nobody asked for it.
         Ok(said) if sent.id.is_none() && said.kind == "ack" => Ok(None),
         Ok(_) => Ok(Some(text.to_owned())),
@@ -57,9 +63,13 @@ fn without_message(sent: &Sent, answer: &Answer, text: &str) -> Result<Option<St
         (413, said) => said.unwrap_or_else(|| ("PAYLOAD_TOO_LARGE".into(), "HTTP 413".into())),
         _ => return Err(ReadError::Http(answer.refusal())),
     };
-    let Some(id) = &sent.id else { return Ok(None) };
-    let error = serde_json::json!({ "type": "error", "id": id, "code": code, "message": message });
-    Ok(Some(error.to_string()))
+    Ok(error(sent, &code, &message))
+}
+
+/// The error that answers what was sent, if it waits for an answer.
+fn error(sent: &Sent, code: &str, message: &str) -> Option<String> {
+    let id = sent.id.as_ref()?;
+    Some(serde_json::json!({ "type": "error", "id": id, "code": code, "message": message }).to_string())
 }
 
 fn unintelligible() -> ReadError {
@@ -103,6 +113,7 @@ mod tests {
         for (body, code) in [
             ("<html>", "PAYLOAD_TOO_LARGE"),
             (r#"{"error":{"code":"PAYLOAD_TOO_LARGE","message":"more than 64 KiB"}}"#, "PAYLOAD_TOO_LARGE"),
+            (r#"{"type":"error","code":"PAYLOAD_TOO_LARGE","message":"more than 64 KiB"}"#, "PAYLOAD_TOO_LARGE"),
         ] {
             let text = answer(PUBLISH, 413, body).unwrap().unwrap();
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();

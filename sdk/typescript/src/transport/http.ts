@@ -119,7 +119,8 @@ export abstract class HttpLink implements Link {
   }
 
   #answered(message: ClientMessage, answer: unknown): void {
-    const read = readServerMessage(answer);
+    // What the server refuses unread, it refuses without the id.
+    const read = readServerMessage({ id: (message as { id?: number }).id, ...(answer as object) });
     if (read?.type === "error" && isAboutSession(message, read))
       throw new StarlingError("CONNECTION_LOST", read.message);
     if (read && !this.#done) this.#events.receive(read);

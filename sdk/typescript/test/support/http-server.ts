@@ -152,6 +152,8 @@ export class HttpServer {
   async #send(url: URL, request: IncomingMessage, response: ServerResponse): Promise<void> {
     let text = "";
     for await (const piece of request) text += piece;
+    if (text.length > 64 << 10)
+      return json(response, 413, { type: "error", code: "PAYLOAD_TOO_LARGE", message: "not read" });
     const message = JSON.parse(text) as Json;
     this.bodies.push(message);
     const session = this.#sessions.get(url.searchParams.get("connectionId") ?? "");

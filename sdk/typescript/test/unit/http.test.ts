@@ -80,6 +80,13 @@ for (const [name, transport] of [
       await expect(client.request("x", 1)).rejects.toMatchObject({ code: "UNKNOWN_TYPE" });
     });
 
+    test("what is too large to be read is refused to who sent it", async () => {
+      const room = make({ transports: [transport()] }).channel("room");
+      await room.subscribe();
+      await expect(room.publish("message", "x".repeat(70_000))).rejects.toMatchObject({ code: "PAYLOAD_TOO_LARGE" });
+      expect(await room.publish("message", 1)).toMatchObject({ position: { offset: 1 } });
+    });
+
     test("a refused token is not tried for ever", async () => {
       server.token = "good";
       const client = make({ transports: [transport()], token: () => "bad" });
