@@ -18,7 +18,7 @@ import { APP, OPEN_RULE, Server, binary } from "../harness/server.mjs";
 
 const run = promisify(execFile);
 const [kind = "redis"] = process.argv.slice(2);
-const FREELY = { messages_per_second: 1_000_000, burst: 1_000_000, max_connections: 20_000 };
+const FREELY = { messages_per_second: 1_000_000, burst: 1_000_000 };
 const PLAIN = { match: "plain:*", subscribe: "anyone", publish: "anyone" };
 const config = (engine) => ({ ...engine, limits: FREELY, channels: [PLAIN, OPEN_RULE] });
 const PAYLOAD = "x".repeat(128);
