@@ -151,18 +151,20 @@ impl Driver {
             link::open(&self.connector, &self.settings, self.ladder.transport()).await
         };
         match attend(&mut self.commands, &mut self.session, opened).await {
-            Attended::Done(Ok(link)) => self.drive(link).await,
+            Attended::Done(Ok(link)) => {
+                self.status.send_replace(link.status());
+                self.drive(link).await
+            }
             Attended::Done(Err(failure)) => self.after_failure(failure, Failed::Opening),
             Attended::Closed(done) => Next::Stop { reason: Error::Closed, done },
         }
     }
 
-    /// Drives a connection, and those that take its place at once.
+    /// Drives a connection that was told of, and those that take its place at once.
     async fn drive(&mut self, link: Link) -> Next {
         let mut link = link;
         loop {
             tracing::debug!(transport = %link.socket.transport, "connected");
-            self.status.send_replace(link.status());
             self.refused_tokens = 0;
             self.was_connected = true;
             self.ladder.connected();
@@ -177,6 +179,7 @@ impl Driver {
                     self.ladder.returned();
                     better.replaces = left;
                     link = better;
+                    self.status.send_replace(link.status());
                 }
                 _ => return next,
             }
