@@ -264,6 +264,7 @@ describe("who may come in", () => {
   for (const [way, transports] of WAYS) {
     test(`${way}: disconnected by the API, a client stays away`, async () => {
       const socket = await connected(closed, { ...transports, reconnection: true, auth: { token: mint({ sub: "dave" }) } });
+      if (way === "upgrade") await eventually(() => socket.io.engine.transport.name === "websocket", "the upgrade");
       const gone = arrives(socket, "disconnect");
       await closed.api("POST", "/api/users/dave/disconnect");
       assert.deepEqual((await gone)[0], "io server disconnect");
