@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use proxy::{FaultProxy, Treatment};
-use real::{PATIENCE, connected, start};
-use starling_client::{
-    Builder, Client, Error, Item, Position, Publish, Status, SubscribeOptions, Subscription, Transport,
-};
+use real::{PATIENCE, connected, next, next_number, start};
+use starling_client::{Builder, Client, Error, Item, Position, Publish, Status, SubscribeOptions, Transport};
 
 /// A client of the proxy that is quick to come back, and to notice a silent connection. What follows a WebSocket that
 /// does not last is told elsewhere.
@@ -22,20 +20,6 @@ fn client(proxy: &FaultProxy) -> Builder {
         .backoff(Duration::from_millis(5), Duration::from_millis(50))
         .heartbeat(Duration::from_millis(300), Duration::from_millis(700))
         .connect_timeout(Duration::from_secs(5))
-}
-
-async fn next(subscription: &mut Subscription) -> Item {
-    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("an item in time").expect("no end")
-}
-
-async fn next_number(subscription: &mut Subscription) -> u64 {
-    loop {
-        match next(subscription).await {
-            Item::Message(message) => return message.json().unwrap(),
-            Item::Recovered(true) => {}
-            other => panic!("expected a message, got {other:?}"),
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use proxy::{FaultProxy, Treatment};
-use real::{PATIENCE, connected, start, token};
-use starling_client::{
-    Builder, Client, ConnectError, Error, Item, Publish, Status, SubscribeOptions, Subscription, Transport,
-};
+use real::{PATIENCE, connected, next_number, start, token};
+use starling_client::{Builder, Client, ConnectError, Error, Publish, Status, SubscribeOptions, Transport};
 
 /// A client of the proxy that is quick to come back and to try other transports.
 fn client(proxy: &FaultProxy) -> Builder {
@@ -20,20 +18,6 @@ fn client(proxy: &FaultProxy) -> Builder {
         .backoff(Duration::from_millis(5), Duration::from_millis(50))
         .stable_after(Duration::from_millis(300))
         .upgrade_after(Duration::from_millis(200))
-}
-
-async fn next(subscription: &mut Subscription) -> Item {
-    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("an item in time").expect("no end")
-}
-
-async fn next_number(subscription: &mut Subscription) -> u64 {
-    loop {
-        match next(subscription).await {
-            Item::Message(message) => return message.json().unwrap(),
-            Item::Recovered(true) => {}
-            other => panic!("expected a message, got {other:?}"),
-        }
-    }
 }
 
 /// Waits until a transport that is `wanted` carries the connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use starling::auth::{Algorithm, AppKeys, NewToken, mint};
 use starling::core::{Access, HistoryPolicy, Pattern, PresencePolicy, PublishAccess, Rule};
 use starling::{Builder, Server};
-use starling_client::{Client, Status};
+use starling_client::{Client, Item, Status, Subscription};
 
 /// Longer than anything here takes, so that a broken test ends.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -59,5 +59,21 @@ pub async fn connected(client: &Client) -> String {
     match &*status {
         Status::Connected { connection_id, .. } => connection_id.clone(),
         _ => unreachable!("waited for"),
+    }
+}
+
+/// The next item of a subscription.
+pub async fn next(subscription: &mut Subscription) -> Item {
+    tokio::time::timeout(PATIENCE, subscription.next()).await.expect("an item in time").expect("no end")
+}
+
+/// The number in the next message, which nothing but a recovery may come before.
+pub async fn next_number(subscription: &mut Subscription) -> u64 {
+    loop {
+        match next(subscription).await {
+            Item::Message(message) => return message.json().unwrap(),
+            Item::Recovered(true) => {}
+            other => panic!("expected a message, got {other:?}"),
+        }
     }
 }
