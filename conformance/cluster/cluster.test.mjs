@@ -100,7 +100,7 @@ for (const kind of kinds) {
         for (const { userId } of (await bob.next({ type: "presence_diff" })).joins) seen.add(userId);
       }
       assert.equal((await ann.next((it) => it.type === "presence_diff" && it.joins.some(({ userId }) => userId === "bob"))).channel, "here");
-      assert.equal((await nodes[2].api("GET", "/api/channels/here/presence")).body.members.length, 2);
+      await eventually(async () => (await nodes[2].api("GET", "/api/channels/here/presence")).body.members.length === 2, "both on the third node");
       bob.socket.terminate();
       await ann.next((it) => it.type === "presence_diff" && it.leaves.some(({ userId }) => userId === "bob"));
     });
@@ -135,7 +135,7 @@ for (const kind of kinds) {
       const client = await Client.connect(nodes[0], { token });
       assert.equal((await nodes[1].api("POST", "/api/users/rev/revoke")).status, 204);
       assert.equal((await client.closed).code, 4003);
-      await Client.refused(nodes[2], 401, { token });
+      await eventually(() => Client.refused(nodes[2], 401, { token }).then(() => true, () => false), "the refusal by another node");
       const later = await Server.start(config());
       try {
         await eventually(() => Client.refused(later, 401, { token }).then(() => true, () => false), "the refusal by a new node");
@@ -189,7 +189,7 @@ for (const kind of kinds) {
       for (const client of clients) await client.subscribe("storm");
       const accepted = [];
       const say = async (n) => {
-        const { status } = await nodes[n % 3].api("POST", "/api/publish", { channel: "storm", payload: n });
+        const { status } = await nodes[n % 3].api("POST", "/api/publish", { channel: "storm", payload: n, messageId: `storm ${n}` });
         if (status === 200) accepted.push(n);
         return status;
       };

@@ -10,7 +10,7 @@ import { Raw } from "../pusher/harness.mjs";
 import { arrives, ask, connect as connectSocketIo } from "../socketio/socket.mjs";
 import { Source } from "../streams/source.mjs";
 
-const PATIENCE = 20_000; // milliseconds
+const PATIENCE = 60_000; // milliseconds
 
 /** What a member hears. A message is `{ event, payload, text }`: `text` is how it arrived, before anybody parsed it. */
 class Heard {

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 
 import { APP } from "./server.mjs";
 
-const PATIENCE = 15_000; // milliseconds until a wait has failed
+const PATIENCE = 60_000; // milliseconds until a wait has failed
 
 /** The value of `Starling-Signature`, worked out from the contract's words alone. */
 export const signature = (secret, timestamp, body) => `v1=${createHmac("sha256", secret).update(`${timestamp}.`).update(body).digest("hex")}`;

@@ -9,7 +9,7 @@ import { mint } from "./jwt.mjs";
 
 export const JSON_PROTOCOL = "starling.v1.json";
 export const MSGPACK_PROTOCOL = "starling.v1.msgpack";
-const PATIENCE = 15_000; // milliseconds until a wait has failed
+const PATIENCE = 60_000; // milliseconds until a wait has failed
 
 const open = new Set();
 /** Ends every connection that the tests of this file have left open. */

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { toToml } from "./toml.mjs";
 
 const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const READY_WITHIN = 20_000; // milliseconds
+const READY_WITHIN = 60_000; // milliseconds
 
 export const APP = { id: "1", key: "key-one", secret: "secret-of-app-one-0123456789abcdef" };
 export const OPEN_RULE = { match: "*", subscribe: "anyone", publish: "anyone", presence: true, history: { size: 1000, ttl: "1h" } };
@@ -69,7 +69,7 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
 }
 
 /** Polls `attempt` until it returns something truthy. For states that announce themselves to nobody. */
-export async function eventually(attempt, what = "the expected state", within = 15_000) {
+export async function eventually(attempt, what = "the expected state", within = 60_000) {
   const deadline = Date.now() + within;
   for (;;) {
     const result = await attempt();

@@ -108,13 +108,13 @@ describe("a server that wants a token on the upgrade", () => {
   });
 
   test("an expired token ends the connection: TOKEN_EXPIRED, then close 4002", async () => {
-    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 2 } });
+    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 5 } });
     assert.equal((await client.next({ type: "error" })).code, "TOKEN_EXPIRED");
     await client.closes(4002);
   });
 
   test("auth sent again renews the token, for the same user only", async () => {
-    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 3 } });
+    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 6 } });
     const exp = seconds() + 900;
     client.send({ type: "auth", token: mint({ sub: "ann", exp }) });
     const ack = await client.next({ type: "auth_ack" });
@@ -122,7 +122,7 @@ describe("a server that wants a token on the upgrade", () => {
     assert.equal(ack.expiresAt, exp * 1000);
     assert.equal(ack.connectionId, client.connectionId);
     // The first token's time passes: a second connection, which is not renewed, tells when.
-    const watch = await Client.user(server, "ann", { claims: { exp: seconds() + 3 } });
+    const watch = await Client.user(server, "ann", { claims: { exp: seconds() + 6 } });
     await watch.closes(4002);
     assert.deepEqual(await client.settled(), []);
   });
@@ -142,7 +142,7 @@ describe("a server that wants a token on the upgrade", () => {
   }
 
   test("after a failed renewal the first token's expiry still counts", async () => {
-    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 2 } });
+    const client = await Client.user(server, "ann", { claims: { exp: seconds() + 5 } });
     await client.fails({ type: "auth", token: mint({ sub: "bob" }) }, "TOKEN_INVALID", "FORBIDDEN");
     await client.closes(4002);
   });
@@ -166,7 +166,7 @@ describe("a server that wants a token on the upgrade", () => {
 
 describe("a server where a token may come on the upgrade or as the first message (when = any)", () => {
   let server;
-  before(async () => { server = await Server.start({ auth: { anonymous: false, timeout: "2s" } }); });
+  before(async () => { server = await Server.start({ auth: { anonymous: false, timeout: "4s" } }); });
   after(() => server.stop());
 
   test("the first message authenticates", async () => {
@@ -217,7 +217,7 @@ describe("a server where a token may come on the upgrade or as the first message
 
 describe("a server that wants the first message to authenticate", () => {
   let server;
-  before(async () => { server = await Server.start({ auth: { anonymous: false, when: "first_message", timeout: "2s" } }); });
+  before(async () => { server = await Server.start({ auth: { anonymous: false, when: "first_message", timeout: "4s" } }); });
   after(() => server.stop());
 
   test("a token on the upgrade is ignored", async () => {

@@ -37,6 +37,7 @@ afterEach(() => Promise.all(browser.contexts().map((context) => context.close())
 /** A tab of its own (nothing shared with other tabs) in `channel`, under `name`. */
 async function tab(channel, name, options = {}) {
   const page = await (await browser.newContext({ viewport: { width: 1280, height: 900 }, reducedMotion: "reduce", ...options })).newPage();
+  page.setDefaultTimeout(120_000); // for a machine that has other things to do
   page.on("console", (message) => {
     // The one thing a page may miss is an icon.
     if (["error", "warning"].includes(message.type()) && !/favicon/.test(message.location().url)) complaints.push(`${name}: ${message.text()}`);

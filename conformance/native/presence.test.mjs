@@ -9,7 +9,7 @@ import { OPEN_RULE, Server } from "../harness/server.mjs";
 let server;
 before(async () => {
   server = await Server.start({
-    channels: [{ match: "grace:*", subscribe: "anyone", publish: "anyone", presence: { grace: "2s" } }, OPEN_RULE],
+    channels: [{ match: "grace:*", subscribe: "anyone", publish: "anyone", presence: { grace: "5s" } }, OPEN_RULE],
   });
 });
 after(async () => {

@@ -14,6 +14,8 @@ const rule = (delivery) => ({ match: `${delivery}:*`, subscribe: "anyone", publi
 let server;
 before(async () => {
   server = await Server.start({
+    // One worker: when the witness has a message, the same turn has decided what becomes of it for those who stall.
+    server: { workers: 1 },
     heartbeat: { interval: "60s", timeout: "60s" },
     backpressure: { high_water: "64KiB", queue_messages: 100, queue_bytes: "1MiB" },
     channels: [rule("reliable"), rule("drop"), rule("latest")],
@@ -39,13 +41,13 @@ async function stalled() {
 
 const BATCH = 20; // 600 kB: less than a queue holds, so that a client that reads is never a slow one
 
-/** Publishes BATCH messages, padded, numbered from `from`, in one request; with a witness, waits until it has all of them in order. */
-async function publish(from, { key, witness } = {}) {
-  const messages = Array.from({ length: BATCH }, (_, at) => ({ channel, payload: { n: from + at, PADDING }, ...(key ? { key: key(from + at) } : {}) }));
+/** Publishes `size` messages, padded, numbered from `from`, in one request; with a witness, waits until it has all of them in order. */
+async function publish(from, { key, witness, size = BATCH } = {}) {
+  const messages = Array.from({ length: size }, (_, at) => ({ channel, payload: { n: from + at, PADDING }, ...(key ? { key: key(from + at) } : {}) }));
   const { status, text } = await server.api("POST", "/api/batch", { messages });
   assert.equal(status, 200, text.slice(0, 300));
-  for (let at = from; witness && at < from + BATCH; at++) assert.equal((await witness.message(channel)).payload.n, at);
-  return from + BATCH;
+  for (let at = from; witness && at < from + size; at++) assert.equal((await witness.message(channel)).payload.n, at);
+  return from + size;
 }
 
 /** Reads `message`s and `gap`s until the message whose payload is "end". */
@@ -71,8 +73,12 @@ test("reliable: close 4008 for the slow one, everything for the others", async (
   const witness = await Client.connect(server);
   await witness.subscribe(channel);
   const before = await server.metric("starling_connections_closed_total", { reason: "slow_consumer" });
-  // 24 MB: more than the kernel's buffers and the queue hold together.
-  for (let published = 0; published < 800;) published = await publish(published, { witness });
+  // Who is too slow is no member any more, and has 5 s to hear why.
+  const members = async () => (await server.api("GET", `/api/channels/${channel}`)).body.members;
+  for (let published = 0; (await members()) === 2;) {
+    published = await publish(published, { witness, size: 5 });
+    assert.ok(published < 4000, "it was never too slow");
+  }
   raw.socket.resume();
   assert.equal(await raw.closeCode(), 4008);
   raw.write(frame(OPCODE.close, Buffer.from([0x0f, 0xa8])));

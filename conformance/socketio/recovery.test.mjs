@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { mint } from "../harness/jwt.mjs";
-import { OPEN_RULE, Server } from "../harness/server.mjs";
+import { OPEN_RULE, Server, eventually } from "../harness/server.mjs";
 import { WAYS, arrives, ask, closeAll, collect, connected } from "./socket.mjs";
 
 let server;
@@ -21,26 +21,28 @@ after(async () => {
 
 let rooms = 0;
 const room = () => `lost-${(rooms += 1)}`;
-const COMES_BACK = { reconnection: true, reconnectionDelay: 300, reconnectionDelayMax: 300, randomizationFactor: 0 };
 const payloads = (list) => list.map(([payload]) => payload);
 
-/** Loses the transport, does something meanwhile, and waits until the client is back. */
-async function lose(socket, meanwhile = async () => {}) {
+/** Loses the transport, does something when the server knows of that, and waits until the client is back. */
+async function lose(socket, meanwhile = async () => {}, from = server) {
+  const { id } = socket;
   const gone = arrives(socket, "disconnect");
-  const back = arrives(socket, "connect");
+  // It comes back when it is told to, and not before everything is done.
+  socket.io.reconnection(false);
   socket.io.engine.close();
   await gone;
+  await eventually(async () => (await from.api("GET", `/api/connections/${id}`)).status === 404, "the end of the connection");
   await meanwhile();
+  const back = arrives(socket, "connect");
+  socket.connect();
   await back;
 }
 
 for (const [way, transports] of WAYS) {
   describe(way, () => {
-    const options = { ...COMES_BACK, ...transports };
-
     test("what was missed in several rooms comes once and in order, again and again", async () => {
       const [a, b] = [room(), room()];
-      const socket = await connected(server, options);
+      const socket = await connected(server, transports);
       assert.equal(socket.recovered, false);
       const seen = collect(socket, "n");
       await ask(socket, "subscribe", a);
@@ -70,7 +72,7 @@ for (const [way, transports] of WAYS) {
 
     test("before the first event", async () => {
       const name = room();
-      const socket = await connected(server, options);
+      const socket = await connected(server, transports);
       const seen = collect(socket, "message");
       await ask(socket, "subscribe", name);
       await lose(socket, () => server.publish(name, 1));
@@ -81,7 +83,7 @@ for (const [way, transports] of WAYS) {
 
     test("a namespace", async () => {
       const name = room();
-      const socket = await connected(server, options, "/chat");
+      const socket = await connected(server, transports, "/chat");
       const seen = collect(socket, "message");
       await ask(socket, "subscribe", name);
       await server.publish(`/chat#${name}`, 1);
@@ -95,7 +97,7 @@ for (const [way, transports] of WAYS) {
 
 describe("no recovery without proof", () => {
   test("a room without history", async () => {
-    const socket = await connected(server, COMES_BACK);
+    const socket = await connected(server);
     await ask(socket, "subscribe", "plain:1");
     const { id } = socket;
     await lose(socket);
@@ -112,12 +114,12 @@ describe("no recovery without proof", () => {
         async (name) => { for (let n = 0; n < 5; n += 1) await small.publish(name, n); },
       ]) {
         const name = room();
-        const socket = await connected(small, COMES_BACK);
+        const socket = await connected(small);
         await ask(socket, "subscribe", name);
         const first = arrives(socket, "message");
         await small.publish(name, "first");
         await first;
-        await lose(socket, () => meanwhile(name));
+        await lose(socket, () => meanwhile(name), small);
         assert.equal(socket.recovered, false);
       }
     } finally {
@@ -128,7 +130,7 @@ describe("no recovery without proof", () => {
 
   test("a pid serves only its user", async () => {
     let token = mint({ sub: "ann" });
-    const socket = await connected(server, { ...COMES_BACK, auth: (give) => give({ token }) });
+    const socket = await connected(server, { auth: (give) => give({ token }) });
     await ask(socket, "subscribe", room());
     await lose(socket);
     assert.equal(socket.recovered, true);
@@ -138,7 +140,7 @@ describe("no recovery without proof", () => {
   });
 
   test("a message for the user that came meanwhile, which no log has", async () => {
-    const socket = await connected(server, { ...COMES_BACK, auth: { token: mint({ sub: "carl" }) } });
+    const socket = await connected(server, { auth: { token: mint({ sub: "carl" }) } });
     await ask(socket, "subscribe", room());
     await lose(socket, () => server.api("POST", "/api/users/carl/publish", { event: "note", payload: 1 }));
     assert.equal(socket.recovered, false);
@@ -146,14 +148,14 @@ describe("no recovery without proof", () => {
 
   test("a subscription that the server ended meanwhile", async () => {
     const name = room();
-    const socket = await connected(server, { ...COMES_BACK, auth: { token: mint({ sub: "dora" }) } });
+    const socket = await connected(server, { auth: { token: mint({ sub: "dora" }) } });
     await ask(socket, "subscribe", name);
     await lose(socket, () => server.api("POST", "/api/users/dora/unsubscribe", { channel: name }));
     assert.equal(socket.recovered, false);
   });
 
   test("a disconnect by the client itself", async () => {
-    const socket = await connected(server, COMES_BACK);
+    const socket = await connected(server);
     await ask(socket, "subscribe", room());
     socket.disconnect();
     const back = arrives(socket, "connect");

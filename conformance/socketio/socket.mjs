@@ -2,7 +2,7 @@
 
 import { io } from "socket.io-client";
 
-const WITHIN = 20_000; // milliseconds
+const WITHIN = 60_000; // milliseconds
 
 const open = new Set();
 

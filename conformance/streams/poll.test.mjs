@@ -335,8 +335,7 @@ describe("POST /send", () => {
     const strict = await Server.start({ limits: { messages_per_second: 1, burst: 3 } });
     try {
       const say = (sub) => fetch(`${strict.origin}/send`, { method: "POST", headers: bearer(sub), body: '{"type":"publish","channel":"a","payload":1}' });
-      const statuses = [];
-      for (let n = 0; n < 6; n += 1) statuses.push((await say("ann")).status);
+      const statuses = (await Promise.all(count(30).map(() => say("ann")))).map(({ status }) => status);
       assert.ok(statuses.includes(429), statuses.join());
       assert.equal((await say("bob")).status, 200);
     } finally {

@@ -2,7 +2,7 @@
 
 import { EventSource } from "eventsource";
 
-const PATIENCE = 15_000; // milliseconds
+const PATIENCE = 60_000; // milliseconds
 const NAMED = ["ready", "gap", "presence_state", "presence_diff", "unsubscribed", "subscribed", "drain", "event"];
 
 const open = new Set();
