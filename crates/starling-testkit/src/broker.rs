@@ -14,7 +14,7 @@ use std::{env, fs, thread};
 
 /// How long a broker may take to accept connections, or to end: Kafka takes 5 s alone, and many times that on a busy
 /// machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Runs the command after it and prints its process id. Where the standard input ends without a line, the test process
 /// is gone: the command is killed, and its folder goes too.

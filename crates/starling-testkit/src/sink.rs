@@ -13,7 +13,7 @@ use starling_core::{
 };
 
 /// How long [`RecordingSink::wait_until`] waits before it fails the test.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One delivery.
 #[derive(Debug, Clone, PartialEq)]
@@ -105,7 +105,7 @@ impl RecordingSink {
     /// Waits until what was delivered satisfies `enough`. Cancel-safe.
     ///
     /// # Panics
-    /// When that does not happen within 20 seconds.
+    /// When that does not happen within a minute.
     pub async fn wait_until(&self, what: &str, enough: impl Fn(&[Seen]) -> bool) {
         self.wait_for(PATIENCE, what, enough).await;
     }

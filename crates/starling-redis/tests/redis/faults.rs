@@ -77,6 +77,7 @@ fn while_the_server_is_away_nothing_is_promised() {
         let mut server = Server::start(&[]);
         let bench = Bench::new(server.url(), "room").await;
         bench.publish("a").await;
+        bench.sink.wait_for_messages("room", 1).await;
         server.kill();
         bench.wait_until_up(false);
         let begin = Instant::now();
