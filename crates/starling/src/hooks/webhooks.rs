@@ -83,9 +83,10 @@ impl Webhooks {
     }
 
     /// Delivers what waits, without the pauses between deliveries, until `deadline`. Nothing may happen any more.
+    /// Returns how many events were not delivered.
     ///
     /// Cancel-safe: deliveries go on in the background.
-    pub(crate) async fn flush(&self, deadline: Instant) {
+    pub(crate) async fn flush(&self, deadline: Instant) -> usize {
         self.endpoints.iter().for_each(|endpoint| endpoint.hurry(deadline));
         let waiting = || self.endpoints.iter().map(|endpoint| endpoint.waiting()).sum::<usize>();
         while waiting() > 0 && Instant::now() < deadline {
@@ -95,6 +96,7 @@ impl Webhooks {
         if lost > 0 {
             tracing::error!(lost, "webhook events could not be delivered before the server ended");
         }
+        lost
     }
 
     /// Gives an event to every endpoint that wants it. `make` is called if one does.

@@ -191,16 +191,19 @@ impl Endpoint {
             }
         }
         while let Some(batch) = lane.take(self.options.max_batch, self.options.max_batch_bytes).await {
-            if !batch.events.is_empty() {
-                self.deliver(app, &batch, &mut hurry).await;
+            if !batch.events.is_empty() && !self.deliver(app, &batch, &mut hurry).await {
+                // It counts as waiting for ever: who waits for the queues learns that they were not emptied.
+                return;
             }
             self.queued.fetch_sub(batch.items, Ordering::AcqRel);
             self.queued_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
         }
     }
 
-    /// Sends a batch until it is taken. Its body stays the same, the signature is made for each time.
-    async fn deliver(&self, app: &AppId, batch: &Batch, hurry: &mut watch::Receiver<Option<Instant>>) {
+    /// Sends a batch until it is taken or given up. Its body stays the same, the signature is made for each time.
+    ///
+    /// Returns whether it is worthwhile to go on: not when the server has ended meanwhile.
+    async fn deliver(&self, app: &AppId, batch: &Batch, hurry: &mut watch::Receiver<Option<Instant>>) -> bool {
         let body = Bytes::from(match self.options.format {
             WebhookFormat::Starling => render::body(&random_id(), unix_ms(), app, &batch.events),
             WebhookFormat::Pusher => webhook::body(unix_ms(), &batch.events),
@@ -210,21 +213,25 @@ impl Endpoint {
         loop {
             let Some(headers) = self.headers(app, &body) else {
                 tracing::error!(%app, events, "webhook events of an app that is not configured are dropped");
-                return self.counters.count(app, Fate::Dropped, events);
+                self.counters.count(app, Fate::Dropped, events);
+                return true;
             };
             let error = match self.backend.post(headers, body.clone()).await {
                 Ok(response) => {
                     client::ignore(response).await;
                     self.counters.count(app, Fate::Delivered, events);
-                    return self.note_up();
+                    self.note_up();
+                    return true;
                 }
                 Err(error) => error,
             };
             self.note_down(&error);
             let deadline = *hurry.borrow_and_update();
-            if start.elapsed() >= self.options.give_up_after || deadline.is_some_and(|it| it <= Instant::now()) {
+            let has_ended = deadline.is_some_and(|it| it <= Instant::now());
+            if has_ended || start.elapsed() >= self.options.give_up_after {
                 tracing::error!(url = %self.backend.address(), %error, events, "webhook events are given up");
-                return self.counters.count(app, Fate::Dropped, events);
+                self.counters.count(app, Fate::Dropped, events);
+                return !has_ended;
             }
             self.counters.count(app, Fate::Retried, events);
             let longest = if deadline.is_some() { HURRIED_PAUSE } else { self.options.longest_pause };

@@ -58,7 +58,7 @@ async fn taken(backend: &Backend, count: usize) -> Vec<Value> {
 }
 
 async fn flushed(webhooks: &Webhooks) {
-    webhooks.flush(Instant::now() + Duration::from_secs(20)).await;
+    assert_eq!(webhooks.flush(Instant::now() + Duration::from_secs(20)).await, 0);
     assert!(webhooks.endpoints.iter().all(|endpoint| endpoint.waiting() == 0));
 }
 
@@ -194,4 +194,16 @@ async fn what_is_tried_for_too_long_is_given_up() {
         tokio::task::yield_now().await;
     }
     assert_eq!(backend.heard(1).await.len(), 1, "it is tried once in any case");
+}
+
+#[tokio::test]
+async fn what_is_given_up_at_the_end_is_lost() {
+    let backend = Backend::start(|_| status(500)).await;
+    let webhooks = webhooks(&backend.url, alone(), |_| {});
+    say(&webhooks, "room", 1);
+    webhooks.flush(Instant::now()).await;
+    while webhooks.counters().read(&app(), Fate::Dropped) == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(webhooks.flush(Instant::now()).await, 1);
 }
