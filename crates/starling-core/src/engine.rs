@@ -241,6 +241,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Takes a message: assigns its position, keeps it, and delivers it to every node with interest. The answer comes
     /// only after the message is stored as the policy asks.
+    ///
+    /// Messages of one channel are taken in the order of the calls, also when the answers are not waited for in between.
     fn publish(&self, publication: Publication) -> Pending<Result<Published, EngineError>>;
 
     /// Tells whether this node wants what happens in a channel. Calls are counted: the interest ends when each wish

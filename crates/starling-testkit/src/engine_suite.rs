@@ -43,6 +43,7 @@ macro_rules! engine_suite {
             presence_updates_replace_the_entry,
             leaving_twice_is_one_leave,
             concurrent_publishers_make_no_holes,
+            messages_keep_the_order_of_their_calls,
             controls_reach_the_sink,
             apps_are_apart,
             first_and_last_connections_of_a_user_are_told,
@@ -483,6 +484,26 @@ cases! {
             let own = |id: &&str| id.starts_with(&format!("{publisher}-"));
             let own: Vec<&str> = ids(&delivered).into_iter().filter(own).collect();
             assert!(own.is_sorted(), "publisher {publisher}: {own:?}");
+        }
+    }
+
+    /// Who does not wait for one answer before the next call has its order all the same, with a log and without one,
+    /// also where ids are remembered.
+    messages_keep_the_order_of_their_calls(bench) {
+        const COUNT: usize = 300;
+        for (channel, history) in [(bench.channel.clone(), Some(POLICY)), (fresh("passing"), None)] {
+            let publish = |n: usize| {
+                let message = bench.message(&channel, &format!("{n:03}"));
+                bench.engine.publish(Publication { message, history, deduplicate: n % 3 == 0 })
+            };
+            bench.want(&channel).await;
+            let answers: Vec<_> = (0..COUNT).map(publish).collect();
+            for (answer, n) in answers.into_iter().zip(1..) {
+                let offset = answer.wait().await.expect("published").position.map(|position| position.offset);
+                assert_eq!(offset, history.map(|_| n));
+            }
+            let delivered = bench.sink.wait_for_messages(channel.as_str(), COUNT).await;
+            assert!(ids(&delivered).is_sorted(), "{:?}", ids(&delivered));
         }
     }
 
