@@ -12,6 +12,7 @@ pub mod auth;
 mod cluster;
 mod cors;
 mod embed;
+mod flight;
 mod gate;
 mod gzip;
 pub mod handlers;

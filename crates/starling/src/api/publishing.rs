@@ -1,7 +1,6 @@
 //! Publishing: one message, many, or to a user.
 //!
-//! Everything is checked before anything is published. Then messages are sent one after the other, each once the
-//! engine took the one before, so that their order holds on every channel.
+//! Everything is checked before anything is published. Then messages are handed to the engine in their order.
 
 use std::sync::Arc;
 
@@ -13,10 +12,8 @@ use super::answer::{Answer, Failure, json};
 use super::draft::{self, BatchBody, Draft, PublishBody};
 use super::openapi::Refused;
 use super::routes::Call;
-use crate::shared::{Shared, unix_ms};
-
-/// Messages after which other tasks of the same thread get their turn.
-const TURN: usize = 64;
+use crate::flight::publish_all;
+use crate::shared::Shared;
 
 /// What was published.
 #[derive(Serialize, ToSchema)]
@@ -112,29 +109,18 @@ async fn send(shared: &Arc<Shared>, app: &AppId, drafts: Vec<Draft>) -> Answer {
     for draft in &drafts {
         check_rules(shared, app, draft)?;
     }
-    let total: usize = drafts.iter().map(|draft| draft.channels.len()).sum();
-    let mut results = Vec::with_capacity(total);
-    for draft in drafts {
-        for channel in &draft.channels {
-            let publish = draft.publish(channel.clone());
-            let pending = shared.hub.publish(app, publish, draft.exclude.clone(), unix_ms());
-            let published = pending.wait().await.map_err(|refusal| broken_off(refusal, results.len(), total))?;
-            let (epoch, offset) = published.position.map(|at| (at.epoch.to_string(), at.offset)).unzip();
-            let message_id = published.id.to_string();
-            results.push(PublishResult { channel: channel.clone(), message_id, epoch, offset });
-            if results.len() % TURN == 0 {
-                tokio::task::yield_now().await;
-            }
+    let mut channels = Vec::with_capacity(drafts.len());
+    let mut messages = Vec::with_capacity(drafts.len());
+    for mut draft in drafts {
+        for channel in std::mem::take(&mut draft.channels) {
+            messages.push((draft.publish(channel.clone()), draft.exclude.clone()));
+            channels.push(channel);
         }
     }
-    json(&Results { results })
-}
-
-/// The engine went away in the middle: the caller must know what was published, and what not.
-fn broken_off(refusal: Refusal, published: usize, total: usize) -> Failure {
-    let failure = Failure::from(refusal);
-    match total {
-        1 => failure,
-        _ => failure.reworded(|message| format!("{message}; the first {published} of {total} were published")),
-    }
+    let published = publish_all(&shared.hub, app, messages).await?;
+    let results = channels.into_iter().zip(published).map(|(channel, published)| {
+        let (epoch, offset) = published.position.map(|at| (at.epoch.to_string(), at.offset)).unzip();
+        PublishResult { channel, message_id: published.id.to_string(), epoch, offset }
+    });
+    json(&Results { results: results.collect() })
 }

@@ -10,7 +10,7 @@ use starling_proto::pusher::{self, InvalidData, MAX_EVENT_NAME};
 
 use super::api::{Answer, Call, Failure};
 use super::look::{self, Info};
-use crate::shared::unix_ms;
+use crate::flight::publish_all;
 
 /// Channels of one event.
 const MAX_CHANNELS: usize = 100;
@@ -47,7 +47,7 @@ struct Event {
 pub(super) async fn trigger(call: &Call) -> Answer {
     let event = Event::check(call, parse(&call.body)?)?;
     take_budget(call, event.channels.len())?;
-    event.publish(call).await?;
+    publish(call, std::slice::from_ref(&event)).await?;
     if event.info.is_empty() {
         return Ok(b"{}".to_vec());
     }
@@ -70,9 +70,7 @@ pub(super) async fn trigger_batch(call: &Call) -> Answer {
     });
     let events = events.collect::<Result<Vec<_>, _>>()?;
     take_budget(call, events.iter().map(|event| event.channels.len()).sum())?;
-    for event in &events {
-        event.publish(call).await?;
-    }
+    publish(call, &events).await?;
     if events.iter().all(|event| event.info.is_empty()) {
         return Ok(b"{}".to_vec());
     }
@@ -137,14 +135,18 @@ impl Event {
         let info = Info::parse(body.info.as_deref().unwrap_or_default())?;
         Ok(Self { name, channels, payload, exclude, info })
     }
+}
 
-    async fn publish(&self, call: &Call) -> Result<(), Failure> {
-        for (_, channel) in &self.channels {
-            let publish = Publish::new(channel.clone(), self.name.as_str(), self.payload.clone());
-            call.shared.hub.publish(&call.id, publish, self.exclude.clone(), unix_ms()).wait().await?;
+async fn publish(call: &Call, events: &[Event]) -> Result<(), Failure> {
+    let mut messages = Vec::with_capacity(events.len());
+    for event in events {
+        for (_, channel) in &event.channels {
+            let publish = Publish::new(channel.clone(), event.name.as_str(), event.payload.clone());
+            messages.push((publish, event.exclude.clone()));
         }
-        Ok(())
     }
+    publish_all(&call.shared.hub, &call.id, messages).await?;
+    Ok(())
 }
 
 fn check_channel(call: &Call, name: &str) -> Result<ChannelName, Failure> {
