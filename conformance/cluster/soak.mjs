@@ -25,7 +25,7 @@ import { allKinds as allPublishers, publishOverHttp } from "./publishers.mjs";
 import { describeOn } from "./suites.mjs";
 
 const CHANNELS = ["soak:a", "soak:b"];
-const SETTLED_WITHIN = 90_000; // milliseconds from the last message to the last follower that has it
+const SETTLED_WITHIN = 240_000; // milliseconds from the last message to the last follower that has it
 const pause = (time) => new Promise((done) => setTimeout(done, time));
 
 /** What happens to a node, and how it comes back. Each takes the cluster and the number of a node. */
@@ -93,7 +93,7 @@ export async function soak({ engine, seconds, every, nodes: size = 3, fault = "k
     for (let n = 0; records.some((record) => !record.isStarted); n += 1) {
       for (const channel of CHANNELS) await publishOverHttp(balancer, channel, { from: "first", n }, `first-${channel}-${n}`, acknowledgements);
       await pause(200);
-      if (n > 150) throw new Error(`not subscribed: ${records.filter((it) => !it.isStarted).map(({ name, told }) => `${name} ${told}`)}`);
+      if (n > 600) throw new Error(`not subscribed: ${records.filter((it) => !it.isStarted).map(({ name, told }) => `${name} ${told}`)}`);
     }
     say(`${size} nodes on ${engine}, ${followers.length} followers, ${allPublishers.length} publishers; ${fault} every ${every} s for ${seconds} s`);
     const publishing = allPublishers.map((publish) => publish(balancer, CHANNELS, acknowledgements, () => stopped, rest));
@@ -136,7 +136,7 @@ export async function soak({ engine, seconds, every, nodes: size = 3, fault = "k
 /** One of three quarters of a minute, as a test. */
 export function short(engine) {
   describeOn(engine, "soak", () => {
-    test("nodes are killed one after the other, and nobody loses, repeats or reorders anything", { timeout: 170_000 }, async (t) => {
+    test("nodes are killed one after the other, and nobody loses, repeats or reorders anything", { timeout: 600_000 }, async (t) => {
       const { faults, summary } = await soak({ engine, seconds: 45, every: 10, rest: 60 });
       for (const line of summary) t.diagnostic(line);
       assert.deepEqual(faults, []);

@@ -10,14 +10,16 @@ use super::emission;
 
 struct Protocol;
 
-/// Heartbeats as the suites time them, and no sessions to resume: they know no `pid`.
-pub fn configure(options: &mut Options) {
+/// Heartbeats as the suites time them, or every so many milliseconds with so many for the answer, and no sessions to
+/// resume: the suites know no `pid`.
+pub fn configure(options: &mut Options, heartbeat: Option<(u64, u64)>) {
+    let (interval, timeout) = heartbeat.unwrap_or((300, 200));
     options.application = Some(Arc::new(Protocol));
     options.engine_io = Some("/engine.io/".to_owned());
     options.recovery_window = Duration::ZERO;
-    options.live.auth.timeout = Duration::from_secs(1);
-    options.live.heartbeat.interval = Duration::from_millis(300);
-    options.live.heartbeat.timeout = Duration::from_millis(200);
+    options.live.auth.timeout = 2 * Duration::from_millis(interval + timeout);
+    options.live.heartbeat.interval = Duration::from_millis(interval);
+    options.live.heartbeat.timeout = Duration::from_millis(timeout);
 }
 
 impl Application for Protocol {
