@@ -74,7 +74,7 @@ export class Channel<Events extends EventMap = Record<string, unknown>> {
     this.name = name;
     this.#requests = requests;
     this.#connect = connect;
-    this.presence = new Presence(name, requests);
+    this.presence = new Presence(name, requests, connect);
     this.#subscription = new Subscription(name, settings, requests, {
       message: (message) => {
         this.#messages.emit(message.event, message);

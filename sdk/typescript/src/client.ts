@@ -127,8 +127,9 @@ export class Client {
 
   /** Connects for the first time. Who closed the client opens it again. */
   #need(): void {
+    if (this.status.state === "idle") this.connect();
+    // A listener may have closed it meanwhile.
     const { state, error } = this.status;
-    if (state === "idle") this.connect();
     if (state === "closed" || state === "failed") throw error ?? new StarlingError("CLOSED");
   }
 

@@ -107,7 +107,7 @@ export class Connection {
     const { state } = this.status;
     if (state === "connecting" || state === "connected") return;
     if (state !== "waiting") {
-      if (this.#settings.transports.length === 0) throw new TypeError("no transport: no WebSocket");
+      if (this.#settings.transports.length === 0) throw new TypeError("no transport");
       this.#backoff.reset();
       this.#refusals = 0;
       this.#isOffline = false;

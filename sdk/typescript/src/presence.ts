@@ -21,10 +21,13 @@ export class Presence<Data = unknown> {
   #own: { data: Data | undefined } | undefined;
   #isLive = false;
 
+  #connect: () => void;
+
   /** @internal */
-  constructor(channel: string, requests: Requests) {
+  constructor(channel: string, requests: Requests, connect: () => void) {
     this.#channel = channel;
     this.#requests = requests;
+    this.#connect = connect;
   }
 
   /**
@@ -69,6 +72,7 @@ export class Presence<Data = unknown> {
   }
 
   #request(action: "get" | "enter" | "update" | "leave", options?: RequestOptions, data?: Data) {
+    this.#connect();
     return this.#requests.request({ type: "presence", channel: this.#channel, action, data }, "again", options);
   }
 

@@ -152,7 +152,12 @@ export class Requests {
       const request = this.#urgent.shift() ?? this.#waiting.shift();
       if (!request) return;
       this.#sent.set(request.id, request);
-      this.#send({ ...request.message, id: request.id });
+      try {
+        this.#send({ ...request.message, id: request.id });
+      } catch (error) {
+        // It cannot be encoded: nobody else's affair.
+        request.reject(error);
+      }
     }
   }
 

@@ -70,7 +70,8 @@ export function settings(url: string | URL, options: ClientOptions): Settings {
     timeout: 10_000,
     publishTimeout: 60_000,
     queue: 1000,
-    ...options,
+    // What is `undefined` has its default, too.
+    ...(Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as ClientOptions),
     environment: surroundings,
     base,
     transports: transports.filter((transport) => transport.isSupported(surroundings)),

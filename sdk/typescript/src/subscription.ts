@@ -111,9 +111,10 @@ export class Subscription {
     }
     this.#options = options;
     this.#log.start(options.recover);
-    this.#wish = new Wish(this.#settings, options, (error) => void this.unsubscribe(error, { timeout: 0 }));
+    const wish = new Wish(this.#settings, options, (error) => void this.unsubscribe(error, { timeout: 0 }));
+    this.#wish = wish;
     if (this.#isOnline) this.#ask();
-    return this.#wish.promise;
+    return wish.promise;
   }
 
   /** Resolves when the server agreed, at once while there is no connection. */
@@ -264,30 +265,21 @@ export class Subscription {
 class Wish {
   readonly promise: Promise<Subscribed>;
   isPending = true;
-  #deadline: Deadline;
-  #resolve: ((subscribed: Subscribed) => void) | undefined;
-  #reject: ((error: unknown) => void) | undefined;
+  resolve!: (subscribed: Subscribed) => void;
+  reject!: (error: unknown) => void;
 
   constructor({ environment }: Settings, options: RequestOptions, giveUp: (error: unknown) => void) {
-    this.#deadline = new Deadline(environment, options, "subscribe", giveUp);
+    const deadline = new Deadline(environment, options, "subscribe", giveUp);
+    const settle =
+      <Of>(settled: (of: Of) => void) =>
+      (of: Of) => {
+        this.isPending = false;
+        deadline.clear();
+        settled(of);
+      };
     this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
+      this.resolve = settle(resolve);
+      this.reject = settle(reject);
     });
-  }
-
-  resolve(subscribed: Subscribed): void {
-    this.#settled();
-    this.#resolve?.(subscribed);
-  }
-
-  reject(error: unknown): void {
-    this.#settled();
-    this.#reject?.(error);
-  }
-
-  #settled(): void {
-    this.isPending = false;
-    this.#deadline.clear();
   }
 }

@@ -17,7 +17,6 @@ export class Tokens {
   #source: TokenSource | undefined;
   #environment: Environment;
   #kept: string | undefined;
-  #pending: Promise<string | undefined> | undefined;
 
   constructor(source: TokenSource | undefined, environment: Environment) {
     this.#source = source;
@@ -34,15 +33,8 @@ export class Tokens {
     return this.#kept !== undefined && expiry(this.#kept) > this.#environment.now() ? this.#kept : this.fresh();
   }
 
-  /** A token from the source. Whoever asks while one is being fetched gets the same. */
-  fresh(): Promise<string | undefined> {
-    this.#pending ??= this.#fetch().finally(() => {
-      this.#pending = undefined;
-    });
-    return this.#pending;
-  }
-
-  async #fetch(): Promise<string | undefined> {
+  /** A token from the source. One that does not answer holds nobody up but who asked: the next one asks again. */
+  async fresh(): Promise<string | undefined> {
     const source = this.#source;
     try {
       this.#kept = (typeof source === "function" ? await source() : source) ?? undefined;

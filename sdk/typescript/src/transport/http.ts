@@ -69,16 +69,30 @@ export abstract class HttpLink implements Link {
   }
 
   /** A GET of `path`, refused ones thrown. */
-  protected async get(path: string, headers: Record<string, string>, timeout?: number): Promise<Response> {
+  protected async get(path: string, headers: Record<string, string>): Promise<Response> {
     this.#getting = new AbortController();
     const init: RequestInit = { headers, cache: "no-store" };
-    return this.#fetch(new URL(path, this.request.base), init, this.#getting.signal, timeout);
+    return this.#fetch(new URL(path, this.request.base), init, this.#getting.signal);
+  }
+
+  /** The text of an answer, all of which has to come within `timeout` milliseconds: a head alone is no sign of life. */
+  protected async text(answer: Promise<Response>, timeout: number): Promise<string> {
+    const { setTimeout, clearTimeout } = this.request.environment;
+    const late = () => this.lost(new StarlingError("CONNECTION_LOST", `no answer in ${timeout} ms`));
+    const timer = setTimeout(late, timeout);
+    try {
+      return await (await answer).text();
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   send(message: ClientMessage): void {
     const { type } = message;
+    // Here, so that who sends what cannot be encoded is told at once.
+    const body = json.encode(message);
     if (type === "subscribe") this.#held.set(message.channel, []);
-    const posted = this.#posts.then(() => this.#post(message));
+    const posted = this.#posts.then(() => this.#post(message, body));
     this.#posts = posted.catch((error: unknown) => this.lost(error));
   }
 
@@ -104,15 +118,14 @@ export abstract class HttpLink implements Link {
     this.#events.lost({ error: known.code === "CONNECTION_LOST" ? (this.#complaint ?? known) : known });
   }
 
-  async #post(message: ClientMessage): Promise<void> {
+  async #post(message: ClientMessage, body: BodyInit): Promise<void> {
     if (this.#done) return;
     const url = new URL("send", this.request.base);
     if (this.#connectionId !== undefined) url.searchParams.set("connectionId", this.#connectionId);
-    const body = json.encode(message);
     const init = { method: "POST", headers: { "content-type": "application/json" }, body };
     this.#posting = new AbortController();
-    const response = await this.#fetch(url, init, this.#posting.signal, SEND_TIMEOUT, true);
-    const answer = json.decode(await response.text());
+    const response = this.#fetch(url, init, this.#posting.signal, true);
+    const answer = json.decode(await this.text(response, SEND_TIMEOUT));
     this.heard();
     // A refused renewal leaves everything as it was; the stream ends when its own token does.
     if (message.type !== "auth" || !isFields(answer) || answer.type !== "auth_ack") this.#answered(message, answer);
@@ -130,27 +143,15 @@ export abstract class HttpLink implements Link {
     for (const late of held) if (!this.#done) this.#events.receive(late);
   }
 
-  async #fetch(
-    url: URL,
-    init: RequestInit,
-    signal: AbortSignal,
-    timeout?: number,
-    readsErrors = false,
-  ): Promise<Response> {
-    const { fetch, setTimeout, clearTimeout } = this.request.environment;
+  async #fetch(url: URL, init: RequestInit, signal: AbortSignal, readsErrors = false): Promise<Response> {
+    const { fetch } = this.request.environment;
     if (!fetch) throw new StarlingError("CONNECTION_LOST", "no fetch");
     const headers = new Headers(init.headers);
     if (this.#token !== undefined) headers.set("authorization", `Bearer ${this.#token}`);
-    const late = () => this.lost(new StarlingError("CONNECTION_LOST", `no answer in ${timeout} ms`));
-    const timer = timeout === undefined ? undefined : setTimeout(late, timeout);
-    try {
-      const response = await fetch(url, { ...init, headers, signal });
-      const isJson = response.headers.get("content-type")?.startsWith("application/json");
-      if (response.ok || (readsErrors && isJson && response.status !== 401)) return response;
-      throw await refusal(response);
-    } finally {
-      if (timer !== undefined) clearTimeout(timer);
-    }
+    const response = await fetch(url, { ...init, headers, signal });
+    const isJson = response.headers.get("content-type")?.startsWith("application/json");
+    if (response.ok || (readsErrors && isJson && response.status !== 401)) return response;
+    throw await refusal(response);
   }
 }
 

@@ -28,8 +28,7 @@ class PollLink extends HttpLink {
   /** Returns where to go on. */
   async #poll(cursor?: string): Promise<string> {
     const query = cursor === undefined ? "" : `?cursor=${encodeURIComponent(cursor)}&timeout=${HOLD}`;
-    const response = await this.get(`poll${query}`, {}, HOLD * 1000 + SLACK);
-    const answer = json.decode(await response.text());
+    const answer = json.decode(await this.text(this.get(`poll${query}`, {}), HOLD * 1000 + SLACK));
     this.heard();
     if (!isFields(answer) || typeof answer.cursor !== "string" || !Array.isArray(answer.messages)) {
       throw new StarlingError("PROTOCOL", "not the answer to a poll");

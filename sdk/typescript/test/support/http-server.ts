@@ -23,6 +23,8 @@ export class HttpServer {
   sseStatus = 200;
   /** Whether `/sse` sends its headers but nothing more: a proxy that buffers. */
   sseBuffers = false;
+  /** Of what paths the next answer has a head and no body: a line that dies half-way. */
+  readonly stalls = new Set<string>();
   /** Messages of a subscription before the answer to it, as two connections may have it. */
   hurries = false;
   /** Requests by path. */
@@ -92,6 +94,10 @@ export class HttpServer {
     this.seen.push(url.pathname);
     if (this.token !== undefined && request.headers.authorization !== `Bearer ${this.token}`) {
       return json(response, 401, { error: { code: "TOKEN_INVALID", message: "no" } });
+    }
+    if (this.stalls.delete(url.pathname)) {
+      response.writeHead(200, { "content-type": "application/json" });
+      return response.flushHeaders();
     }
     if (url.pathname === "/sse") return this.#sse(response);
     if (url.pathname === "/poll") return this.#poll(url, response);

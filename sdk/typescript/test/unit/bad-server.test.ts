@@ -202,6 +202,15 @@ test("a slow token function is bounded by the time to connect", async () => {
   expect(rig.client.status.error?.code).toBe("TIMEOUT");
 });
 
+test("a token function that did not answer is asked again", async () => {
+  let count = 0;
+  const rig = new Rig({ token: () => (count++ === 0 ? new Promise(() => {}) : "good") });
+  rig.client.connect();
+  await rig.clock.advance(10_500);
+  expect((await rig.socket.welcome()).token).toBe("good");
+  expect([rig.state, count]).toEqual(["connected", 2]);
+});
+
 test("a slow consumer comes back and recovers", async () => {
   const rig = new Rig();
   await (await rig.connected()).end(4008);

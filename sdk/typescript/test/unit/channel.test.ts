@@ -1,6 +1,6 @@
 import { getEventListeners } from "node:events";
 import { expect, test } from "vitest";
-import type { ServerEvent } from "../../src/index.js";
+import type { ClientOptions, ServerEvent } from "../../src/index.js";
 import { settle } from "../support/clock.js";
 import { type FakeSocket, message, Rig } from "../support/rig.js";
 
@@ -499,4 +499,49 @@ test("presence for somebody who comes later: the subscription is made once more,
   room.subscribe({ presence: true, data: { name: "Ann" } });
   expect(await socket.ack("presence")).toMatchObject({ action: "enter", data: { name: "Ann" } });
   expect(got).toEqual([1, ["recovered", { recovered: true }], 2]);
+});
+
+test("what cannot be encoded is told, and harms nobody else", async () => {
+  const rig = new Rig({ queue: 2 });
+  const room = rig.client.channel("room");
+  const bad = room.publish("x", 10n);
+  const good = room.publish("x", 1);
+  bad.catch(() => {});
+  await rig.connected();
+  await expect(bad).rejects.toThrow("BigInt");
+  expect((await rig.socket.ack("publish")).payload).toBe(1);
+  await good;
+  expect(rig.state).toBe("connected");
+  // Online, too; none of them takes up room.
+  for (let n = 0; n < 3; n++) await expect(room.publish("x", 10n)).rejects.toThrow("BigInt");
+  await expect(room.subscribe({ data: 10n })).rejects.toThrow("BigInt");
+  expect(room.isSubscribed).toBe(false);
+});
+
+test("presence connects, and tells when the client was closed", async () => {
+  const rig = new Rig();
+  const { presence } = rig.client.channel("room");
+  const members = presence.get();
+  await settle();
+  await rig.socket.welcome();
+  await rig.socket.ack("presence", { members: [] });
+  expect(await members).toEqual([]);
+  rig.client.close();
+  await expect(presence.get()).rejects.toMatchObject({ code: "CLOSED" });
+});
+
+test("options that are undefined have their defaults", async () => {
+  const rig = new Rig({
+    codec: undefined,
+    backoff: undefined,
+    heartbeat: undefined,
+    connectTimeout: undefined,
+    queue: undefined,
+  } as unknown as ClientOptions);
+  await rig.connected();
+  expect(rig.state).toBe("connected");
+  const published = Array.from({ length: 1001 }, () => rig.client.channel("room").publish("x", 1));
+  await expect(published.pop()).rejects.toMatchObject({ code: "QUEUE_FULL" });
+  for (const one of published) one.catch(() => {});
+  rig.client.close();
 });

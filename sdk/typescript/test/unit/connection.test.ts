@@ -251,3 +251,10 @@ test("a listener that throws harms nobody else", async () => {
   expect(rig.state).toBe("connected");
   expect(String(errors[0])).toMatch(/thrown by a listener/);
 });
+
+test("closed by who listens while it connects: whoever caused it is told", async () => {
+  const rig = new Rig();
+  rig.client.on("status", ({ state }) => state === "connecting" && rig.client.close());
+  await expect(rig.client.channel("room").subscribe()).rejects.toMatchObject({ code: "CLOSED" });
+  expect([rig.state, rig.clock.pending]).toEqual(["closed", 0]);
+});

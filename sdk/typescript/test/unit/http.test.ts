@@ -232,3 +232,29 @@ test("why a stream ends is what the server said before", async () => {
   server.cut();
   expect((await failed).error?.code).toBe("FORBIDDEN");
 });
+
+test("an answer whose head comes and whose body does not is no answer", async () => {
+  // The seconds that an answer may take, in a hundredth of the time.
+  const setTimeout = (task: () => void, delay: number) =>
+    globalThis.setTimeout(task, delay >= 20_000 ? delay / 100 : delay);
+  for (const [transport, path] of [
+    [sse(), "/send"],
+    [poll(), "/send"],
+    [poll(), "/poll"],
+  ] as [Transport, string][]) {
+    const client = make({ transports: [transport], environment: { ...node, setTimeout } });
+    const room = client.channel(`${transport.name}${path}`);
+    const messages = room.messages();
+    await room.subscribe();
+    server.stalls.add(path);
+    // The poll under way is answered, and the one after it stalls.
+    if (path === "/poll") server.publish(room.name, 0);
+    const published = path === "/send" ? room.publish("message", 1) : undefined;
+    await until(client, ({ state }) => state === "waiting");
+    await connected(client);
+    await published;
+    server.publish(room.name, 2);
+    expect((await next(messages, 2)).at(-1)).toBe(2);
+    client.close();
+  }
+});
