@@ -31,9 +31,9 @@ mod sessions;
 mod shared;
 mod socketio;
 mod stream;
-mod timed;
 mod tls;
 mod upgrade;
+mod watched;
 mod worker;
 
 pub use address::{InvalidNetwork, Networks};

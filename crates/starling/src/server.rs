@@ -26,8 +26,8 @@ use crate::options::{LiveOptions, Options};
 use crate::pusher;
 use crate::relay;
 use crate::shared::{Clock, Shared, unix_ms};
-use crate::timed::{TimedEngine, Times};
 use crate::tls::{self, TlsError};
+use crate::watched::{Times, WatchedEngine};
 use crate::worker::{IdleWorker, Order};
 
 /// The server cannot run as configured.
@@ -100,7 +100,7 @@ impl Server {
         let window = options.recovery_window;
         let engine = options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window)));
         let publish_times = Arc::new(Times::default());
-        let engine: Arc<dyn Engine> = Arc::new(TimedEngine { engine, times: publish_times.clone() });
+        let engine: Arc<dyn Engine> = Arc::new(WatchedEngine::new(engine, publish_times.clone()));
         let webhooks = match options.webhooks.is_empty() {
             true => None,
             false => Some(Webhooks::new(options.webhooks, &secrets, engine.clone(), runtime.clone())?),

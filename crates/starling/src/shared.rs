@@ -16,7 +16,7 @@ use crate::options::LiveOptions;
 use crate::pusher;
 use crate::relay::Pulses;
 use crate::sessions::Sessions;
-use crate::timed::Times;
+use crate::watched::Times;
 use crate::worker::WorkerHandle;
 
 /// A running server.

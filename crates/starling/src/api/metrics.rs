@@ -18,7 +18,7 @@ use starling_proto::voices::VOICES;
 
 use crate::hooks::webhooks::Fate;
 use crate::hooks::{self, Asked, HookEvent};
-use crate::timed::BOUNDS;
+use crate::watched::BOUNDS;
 use crate::worker::forms_of;
 
 use super::answer::{Answer, typed};
