@@ -419,7 +419,7 @@ async fn a_silent_server_is_pinged_and_given_up() {
 async fn a_subscriber_that_does_not_read_loses_nothing() {
     const MESSAGES: u64 = 20_000;
     let server = Server::start().await;
-    let brief = Duration::from_millis(200);
+    let brief = Duration::from_millis(500);
     let (client, mut peer) = server.connected_with(|builder| builder.queue(2).heartbeat(brief, brief)).await;
     let mut room = subscribed(&client, &mut peer, 0).await;
     let script = tokio::spawn(async move {

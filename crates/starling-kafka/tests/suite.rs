@@ -9,6 +9,8 @@ use starling_core::Engine;
 use starling_testkit::Broker;
 use starling_testkit::nodes_suite::Node;
 
+use server::room::until;
+
 fn shared() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
     BROKER.get_or_init(|| starling_testkit::kafka(""))
@@ -18,6 +20,7 @@ fn engine() -> Arc<dyn Engine> {
     // It stays until the process ends.
     let (engine, runtime) = server::node(server::options(shared()));
     std::mem::forget(runtime);
+    until("the broker is found", || engine.is_up());
     engine
 }
 
@@ -27,6 +30,7 @@ fn node() -> Node {
     let case = std::thread::current().name().unwrap_or("main").replace(|c: char| !c.is_ascii_alphanumeric(), "_");
     options.prefix = case;
     let (engine, runtime) = server::node(options);
+    until("the broker is found", || engine.is_up());
     Node { engine, kill: Box::new(|| runtime.shutdown_background()) }
 }
 

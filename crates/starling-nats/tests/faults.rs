@@ -178,7 +178,7 @@ fn a_server_that_lost_its_data_begins_new_epochs_and_presence_is_written_again()
 fn a_server_that_hangs_makes_operations_fail_in_time_and_heals() {
     with_server(|broker| {
         let mut options = server::options(&broker);
-        options.timeout = Duration::from_millis(800);
+        options.timeout = Duration::from_secs(3);
         let node = Node::new(options);
         wait(node.want("room"));
         wait(node.publish("room", "a"));
@@ -186,7 +186,7 @@ fn a_server_that_hangs_makes_operations_fail_in_time_and_heals() {
         let begin = Instant::now();
         assert!(wait(node.try_publish("room", "b", Some(POLICY))).is_err());
         assert!(wait(node.engine.claim("x", Duration::from_secs(9)).wait()).is_err());
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
         until("down", || !node.engine.is_up());
         broker.resume();
         until("up", || node.engine.is_up());

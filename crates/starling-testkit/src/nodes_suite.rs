@@ -359,7 +359,7 @@ cases! {
         let request = Bytes::from_static(b"?");
         let reply = bench.nodes[0].engine.relay(&names[2], request, Duration::from_secs(1)).wait().await;
         assert!(reply.is_err(), "{reply:?}");
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     /// Every other node answers each question, the asker does not; a dead one is left out.

@@ -23,7 +23,15 @@ pub struct Node {
 }
 
 impl Node {
+    /// A node that has found its broker, however long that takes.
     pub fn new(options: KafkaOptions) -> Self {
+        let node = Self::without_broker(options);
+        until("the broker is found", || node.engine.is_up());
+        node
+    }
+
+    /// A node whose broker is not there yet.
+    pub fn without_broker(options: KafkaOptions) -> Self {
         let (engine, runtime) = super::node(options);
         let sink = RecordingSink::new();
         engine.attach(sink.clone());

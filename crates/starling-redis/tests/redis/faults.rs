@@ -90,7 +90,7 @@ fn while_the_server_is_away_nothing_is_promised() {
         assert!(bench.engine.members(&bench.app, &bench.channel).wait().await.is_err());
         let other = Bench::uninterested(bench.engine.clone(), "other");
         assert!(other.want().await.is_err(), "a wish that cannot be fulfilled is not taken");
-        assert!(begin.elapsed() < Duration::from_secs(4), "refused at once, took {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(15), "refused at once, took {:?}", begin.elapsed());
         server.restart();
         bench.wait_for_resyncs(1).await;
         bench.publish("c").await;
