@@ -86,7 +86,7 @@ for (const [name, { file, args, isNeeded }] of Object.entries(BALANCERS)) {
       assert.deepEqual(polled.messages.map(({ payload }) => payload).slice(0, 12), count(12));
     });
 
-    test("a node is killed and started, then all are restarted one by one: no request fails that may be repeated, and nobody loses anything", { timeout: 150_000 }, async () => {
+    test("a node is killed and started, then all are restarted one by one: no request fails that may be repeated, and nobody loses anything", { timeout: 300_000 }, async () => {
       const acknowledgements = new Acknowledgements();
       const followers = [...count(4).map((n) => native(`native ${n}`, behind, ["roll"])), sse("event stream", behind, ["roll"]), poll("poll", behind, ["roll"])];
       const records = followers.map(({ record }) => record);

@@ -164,7 +164,7 @@ for (const kind of kinds) {
       assert.deepEqual(heard, count(9));
     });
 
-    test("a node that dies without a word: its members are gone within 30 s, and its pollers go on elsewhere", { timeout: 60_000 }, async () => {
+    test("a node that dies without a word: its members are gone within 30 s, and its pollers go on elsewhere", { timeout: 300_000 }, async () => {
       const victim = await Server.start(config());
       const watcher = await Client.connect(nodes[0]);
       await watcher.request({ type: "subscribe", channel: "mortal", presence: true });
@@ -184,7 +184,7 @@ for (const kind of kinds) {
       await victim.stop();
     });
 
-    test("the broker goes away and comes back: publishes are refused meanwhile, and nothing accepted is lost", { timeout: 90_000 }, async () => {
+    test("the broker goes away and comes back: publishes are refused meanwhile, and nothing accepted is lost", { timeout: 300_000 }, async () => {
       const clients = await Promise.all(nodes.map((node) => Client.connect(node)));
       for (const client of clients) await client.subscribe("storm");
       const accepted = [];
@@ -198,7 +198,7 @@ for (const kind of kinds) {
       for (const node of nodes) await eventually(async () => (await fetch(`${node.origin}/readyz`)).status === 503, "/readyz 503");
       assert.equal(await say(11), 503);
       await broker.begin();
-      for (const node of nodes) await eventually(async () => (await fetch(`${node.origin}/readyz`)).status === 200, "/readyz 200", 30_000);
+      for (const node of nodes) await eventually(async () => (await fetch(`${node.origin}/readyz`)).status === 200, "/readyz 200");
       for (const n of count(10, 20)) await eventually(async () => await say(n) === 200, "a publish after the broker's return");
       for (const client of clients) {
         const heard = [];
@@ -207,7 +207,7 @@ for (const kind of kinds) {
       }
     });
 
-    test("a rolling restart under load loses nothing for clients that recover", { timeout: 120_000 }, async () => {
+    test("a rolling restart under load loses nothing for clients that recover", { timeout: 300_000 }, async () => {
       const own = await Promise.all(count(3).map(() => Server.start({ ...config(), server: { shutdown_grace: "2s" } })));
       let stop = false;
       const received = new Map();

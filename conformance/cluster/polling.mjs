@@ -63,7 +63,7 @@ export function suite(kind) {
       assert.ok(sockets.every((socket) => socket.connected), "nobody was disconnected");
     });
 
-    test("socket.io-client: the owner dies, the client comes back on another node and misses nothing", { timeout: 90_000 }, async () => {
+    test("socket.io-client: the owner dies, the client comes back on another node and misses nothing", { timeout: 300_000 }, async () => {
       const victim = await Server.start(config());
       // Its session is on the victim, which the balancer then forgets: from here on every request is relayed.
       const start = await Balancer.start([victim.port]);
@@ -118,7 +118,7 @@ export function suite(kind) {
         await synced(presence, (state) => state.bob === undefined);
       });
 
-      test(`${name}, LongPoll: the owner dies, the client joins again on another node and misses nothing`, { timeout: 90_000 }, async () => {
+      test(`${name}, LongPoll: the owner dies, the client joins again on another node and misses nothing`, { timeout: 300_000 }, async () => {
         const topic = `phx:${lib === CLIENTS[0][1] ? 3 : 4}`;
         const victim = await Server.start(config());
         const start = await Balancer.start([victim.port]);
@@ -176,7 +176,7 @@ export function suite(kind) {
       assert.deepEqual(heard, count(12));
     });
 
-    test("a poll that waits on a node that dies is answered long before its time is over", { timeout: 90_000 }, async () => {
+    test("a poll that waits on a node that dies is answered long before its time is over", { timeout: 300_000 }, async () => {
       const victim = await Server.start(config());
       const first = await (await fetch(`${victim.origin}/poll?channel=waits`)).json();
       const begin = Date.now();

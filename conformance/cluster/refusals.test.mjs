@@ -126,7 +126,7 @@ describeOn("nats", "a broker that will not do", () => {
     }
   });
 
-  test("a full store: publishes are refused, what was acknowledged is there, and it goes on when there is room", { timeout: 90_000 }, async () => {
+  test("a full store: publishes are refused, what was acknowledged is there, and it goes on when there is room", { timeout: 300_000 }, async () => {
     const folder = mkdtempSync(join(tmpdir(), "starling-full-"));
     const configure = (size) => writeFileSync(join(folder, "nats.conf"), `jetstream { max_file_store: ${size}, max_memory_store: 1MB }\n`);
     configure("1MB");
@@ -164,7 +164,7 @@ describeOn("nats", "a broker that will not do", () => {
 
 for (const kind of ["redis", "nats"]) {
   describeOn(kind, "a broker that is not there yet", () => {
-    test("the process runs, says 503, and heals when it comes; also behind a line that accepts and says nothing", { timeout: 90_000 }, async () => {
+    test("the process runs, says 503, and heals when it comes; also behind a line that accepts and says nothing", { timeout: 300_000 }, async () => {
       const broker = await Broker.start(kind);
       const cable = await Cable.start(broker.port);
       await broker.kill();
