@@ -202,6 +202,9 @@ pub enum EngineError {
     /// The broker is away, or did not answer in time. Nothing is known to have happened.
     #[error("engine unavailable: {0}")]
     Unavailable(String),
+    /// The broker takes no message of this size; nothing happened, and another try is of no use.
+    #[error("too large for the engine: {0}")]
+    TooLarge(String),
     /// The channel has no log.
     #[error("the channel keeps no history")]
     NoHistory,

@@ -135,6 +135,9 @@ impl From<EngineError> for Refusal {
     fn from(error: EngineError) -> Self {
         match error {
             EngineError::NoHistory => Self::new(ErrorCode::NoHistory, "the channel keeps no history"),
+            EngineError::TooLarge(_) => {
+                Self::new(ErrorCode::PayloadTooLarge, "the engine takes no message of this size")
+            }
             EngineError::Unavailable(_) => Self::new(ErrorCode::EngineUnavailable, "the engine is not available"),
         }
     }

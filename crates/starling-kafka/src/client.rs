@@ -133,8 +133,17 @@ impl ProducerContext for Context {
     fn delivery(&self, result: &DeliveryResult<'_>, seq: usize) {
         // That it was stored is not enough for an answer: where it stands is known when it has come back.
         if let Err((error, _)) = result {
-            self.waiters.fail(seq as u64, unavailable(format_args!("Kafka did not take it: {error}")));
+            self.waiters.fail(seq as u64, not_taken(error));
         }
+    }
+}
+
+/// Why a record was not stored.
+pub(crate) fn not_taken(error: &KafkaError) -> EngineError {
+    match error.rdkafka_error_code() {
+        // The client's `message.max.bytes`, the topic's `max.message.bytes`.
+        Some(RDKafkaErrorCode::MessageSizeTooLarge) => EngineError::TooLarge(error.to_string()),
+        _ => unavailable(format_args!("Kafka did not take it: {error}")),
     }
 }
 

@@ -26,6 +26,9 @@ use crate::shared::Shared;
 /// How often what waits too long is looked for.
 const PATIENCE_CHECK: Duration = Duration::from_millis(200);
 
+/// After no broker could be reached, how long it is still waited for a reason why that can never be.
+const EXPLANATION: Duration = Duration::from_secs(2);
+
 /// Nodes linked by Kafka. One per process; it stops with its last reference.
 pub struct KafkaEngine {
     shared: Arc<Shared>,
@@ -68,11 +71,20 @@ impl KafkaEngine {
             }
         });
         let beating = tokio::spawn(keep_alive(Arc::downgrade(&shared))).abort_handle();
+        let signals = shared.signals.clone();
         let engine = Arc::new(Self { shared, tasks: vec![is_late, cleaning, beating], sweeps: AtomicUsize::new(0) });
-        match tokio::time::timeout(patience, start).await {
-            Ok(Ok(Err(error))) => Err(error),
-            Ok(_) | Err(_) => Ok(engine),
+        let is_away = async {
+            while signals.doubts() == 0 {
+                tokio::time::sleep(RETRY).await;
+            }
+            tokio::time::sleep(EXPLANATION).await;
+        };
+        tokio::select! {
+            started = start => started.unwrap_or(Ok(()))?,
+            () = is_away => {}
+            () = tokio::time::sleep(patience) => {}
         }
+        Ok(engine)
     }
 
     /// Runs an operation on the engine's own runtime, whatever the caller's is.

@@ -135,7 +135,7 @@ impl Writer {
         }
         let producer = self.producer.read().clone();
         if let Err((error, _)) = producer.send(record) {
-            let error = unavailable(format_args!("Kafka did not take it: {error}"));
+            let error = client::not_taken(&error);
             self.context.waiters.fail(seq, error.clone());
             return Err(error);
         }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use starling_core::{Engine, HistoryRange};
+use starling_core::{Engine, EngineError, HistoryRange, Payload, Publication};
 use starling_kafka::{ConnectError, KafkaEngine, KafkaOptions};
 use starling_testkit::{Broker, kafka};
 use tokio::runtime::Runtime;
 
-use server::room::{ALL, Node, POLICY, app, channel, ids, now, wait};
+use server::room::{ALL, Node, POLICY, app, channel, ids, message, now, wait};
 
 fn shared() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
@@ -110,6 +110,25 @@ fn topics_that_are_not_what_they_must_be_are_named() {
     nowhere.tls = true;
     nowhere.ca = Some("/nowhere/ca.pem".into());
     assert!(matches!(connect(nowhere), Some(ConnectError::File { .. })));
+}
+
+#[test]
+fn what_is_too_large_for_a_broker_is_refused_as_that() {
+    if !server::is_installed() {
+        return;
+    }
+    let node = Node::new(options("large"));
+    let publish = |size: usize, history| {
+        let mut message = message("room", "a");
+        message.payload = Payload::Binary(vec![7; size].into());
+        wait(node.engine.publish(Publication { message, history, deduplicate: false }).wait())
+    };
+    for history in [Some(POLICY), None] {
+        let refused = publish(2 << 20, history);
+        assert!(matches!(refused, Err(EngineError::TooLarge(_))), "{refused:?}");
+        publish(500 << 10, history).expect("what fits is taken");
+    }
+    assert!(node.engine.is_up());
 }
 
 /// Java's own tool makes the broker's certificate.

@@ -56,7 +56,7 @@ struct Refusals {
 
 impl Refusals {
     fn refused(&self, act: &'static str, error: &EngineError) {
-        let EngineError::Unavailable(reason) = error else { return };
+        let (EngineError::Unavailable(reason) | EngineError::TooLarge(reason)) = error else { return };
         self.count.fetch_add(1, Ordering::Relaxed);
         // Whoever does not get the lock would have nothing else to say.
         let Some(mut told) = self.told.try_lock() else { return };
