@@ -43,7 +43,7 @@ pub async fn connect(url: &EngineUrl, window: Duration) -> Result<Option<Arc<dyn
         EngineUrl::Kafka(_) => return Err(format!("the engine {name} is not in this build")),
     };
     if !engine.is_up() {
-        tracing::warn!(engine = name, "the broker cannot be reached: publishes are refused until it can");
+        tracing::warn!(engine = name, "the broker cannot be used now: publishes are refused until it can");
     }
     Ok(Some(engine))
 }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::address::Address;
 use crate::asking::Asking;
 use crate::failure::Failure;
+use crate::flood::Flood;
 use crate::interest::Interest;
 use crate::keys::Keys;
 use crate::lane::Lane;
@@ -32,6 +33,10 @@ pub(crate) struct Shared {
     pub interest: Interest,
     pub asking: Asking,
     pub presence: OwnPresence,
+    /// Messages that are not ours.
+    pub unreadable: Flood,
+    /// Answers that tell of data that is not ours.
+    foreign: Flood,
     sink: OnceLock<Arc<dyn Sink>>,
     is_closed: AtomicBool,
 }
@@ -58,6 +63,8 @@ impl Shared {
             interest: Interest::new(options.unsubscribe_lag),
             asking: Asking::default(),
             presence: OwnPresence::new(&node),
+            unreadable: Flood::default(),
+            foreign: Flood::default(),
             sink: OnceLock::new(),
             is_closed: AtomicBool::new(false),
             keys,
@@ -73,6 +80,9 @@ impl Shared {
             }
         };
         let is_linked = link.is_some();
+        if let Place::Sentinels(sentinels) = &lane.place {
+            sentinels.watch(&shared, &lane);
+        }
         tokio::spawn(lane.run(shared.clone(), link));
         tokio::spawn(nodes::beat(shared.clone()));
         tokio::spawn(nodes::sweep(shared.clone()));
@@ -96,7 +106,28 @@ impl Shared {
     }
 
     pub fn is_up(&self) -> bool {
-        self.topology.is_up()
+        self.topology.is_up() && self.topology.takes_writes()
+    }
+
+    /// Whoever asked is told why it failed.
+    pub fn told(&self, key: &str, failure: Failure) -> EngineError {
+        if let Some(error) = failure.foreign_data()
+            && self.foreign.admits()
+        {
+            tracing::error!(%key, %error, "foreign data under our keys in Redis");
+        }
+        failure.into()
+    }
+
+    /// Writes down how often what is written only once has happened.
+    pub fn sweep_logs(&self) {
+        if let Some(count) = self.unreadable.due() {
+            tracing::warn!(count, "more messages in Redis were not readable, and are left out");
+        }
+        if let Some(count) = self.foreign.due() {
+            tracing::error!(count, "foreign data under our keys in Redis was met again");
+        }
+        self.topology.sweep_logs();
     }
 
     pub fn attach(&self, sink: Arc<dyn Sink>) {
@@ -216,8 +247,13 @@ fn is_proven(answer: &Value, heard: &crate::interest::Heard) -> bool {
 impl Answer {
     /// Waits for it; what a server did not take goes to the right one, or with the scripts before it.
     pub async fn wait(mut self) -> Result<Value, Failure> {
+        self.outcome().await
+    }
+
+    async fn outcome(&mut self) -> Result<Value, Failure> {
         for _ in 0..3 {
-            let outcome = self.receiver.await.unwrap_or_else(|_| Err(Failure::unavailable("redis was given up")));
+            let outcome =
+                (&mut self.receiver).await.unwrap_or_else(|_| Err(Failure::unavailable("redis was given up")));
             let (cmd, error) = match outcome {
                 Err(Failure::Again(cmd, error)) => (cmd, error),
                 outcome => return outcome,
@@ -231,8 +267,9 @@ impl Answer {
     }
 
     /// As [`Answer::wait`], for the engine's callers.
-    pub async fn value(self) -> Result<Value, EngineError> {
-        self.wait().await.map_err(EngineError::from)
+    pub async fn value(mut self) -> Result<Value, EngineError> {
+        let outcome = self.outcome().await;
+        outcome.map_err(|failure| self.shared.told(&self.key, failure))
     }
 }
 

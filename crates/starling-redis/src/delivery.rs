@@ -45,7 +45,9 @@ fn arrived(shared: &Arc<Shared>, lane: &Lane, topic: &str, payload: Bytes) {
     } else {
         channel_frame(shared, lane, topic, payload)
     };
-    if let Err(error) = done {
+    if let Err(error) = done
+        && shared.unreadable.admits()
+    {
         tracing::warn!(%topic, %error, "a message in Redis is not readable, and is left out");
     }
 }

@@ -23,6 +23,13 @@ impl Failure {
         matches!(error.kind(), Some(ServerErrorKind::NoScript | ServerErrorKind::Moved))
     }
 
+    /// Whether something that is not ours stands under our keys: what it says.
+    pub fn foreign_data(&self) -> Option<String> {
+        let (Self::Refused(error) | Self::Again(_, error)) = self else { return None };
+        let text = describe(error);
+        (error.code() == "WRONGTYPE" || text.contains("WRONGTYPE") || text.contains("STARLING")).then_some(text)
+    }
+
     /// Whether the connection is of no use any more after an error: its server is a master no longer, or wants other
     /// credentials.
     pub fn ends_the_connection(error: &ServerError) -> bool {
@@ -31,7 +38,8 @@ impl Failure {
     }
 }
 
-fn describe(error: &ServerError) -> String {
+/// An answer's code and text.
+pub(crate) fn describe(error: &ServerError) -> String {
     match error.details() {
         Some(details) => format!("{} {details}", error.code()),
         None => error.code().to_owned(),
@@ -42,14 +50,7 @@ impl From<Failure> for EngineError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Unavailable(why) => Self::Unavailable(why),
-            Failure::Refused(error) | Failure::Again(_, error) => {
-                let what = describe(&error);
-                let foreign = error.code() == "WRONGTYPE" || what.contains("STARLING");
-                if foreign {
-                    tracing::error!(error = %what, "foreign data under the keys of a channel in Redis");
-                }
-                Self::Unavailable(what)
-            }
+            Failure::Refused(error) | Failure::Again(_, error) => Self::Unavailable(describe(&error)),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! P:{node:OWNER}:channels   set      channels in which the owner has entries
 //! P:{notes}:…               hash, zset ×2   notes, their names, their ends
 //! P:{claim:NAME}            string   a claim
+//! P:{probe}, P:{probe:N}    string   to try whether writes are taken; pub/sub: whether it is permitted
 //! P:{control}, P:{node:ID}  pub/sub  to all nodes, to one
 //! ```
 //!
@@ -37,6 +38,10 @@ pub(crate) struct ChannelKeys {
 impl Keys {
     pub fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     pub fn channel(&self, app: &AppId, channel: &ChannelName) -> ChannelKeys {
@@ -75,6 +80,15 @@ impl Keys {
 
     pub fn claim(&self, name: &str) -> String {
         format!("{}:{{claim:{name}}}", self.prefix)
+    }
+
+    pub fn probe(&self) -> String {
+        format!("{}:{{probe}}", self.prefix)
+    }
+
+    /// Others of its kind, in other slots.
+    pub fn numbered_probe(&self, number: usize) -> String {
+        format!("{}:{{probe:{number}}}", self.prefix)
     }
 
     /// Values, names, ends.

@@ -5,19 +5,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::time::error::Elapsed;
 
+use crate::address;
 use crate::broker::Shared;
 use crate::delivery;
 use crate::failure::Failure;
 use crate::link::{Link, LinkError};
 use crate::options::ConnectError;
 use crate::topology::Place;
+use crate::writes::Writes;
 
 /// Commands that wait for a lane, at most; further ones fail.
 const MAX_WAITING: usize = 16_384;
@@ -34,6 +37,9 @@ const PIPELINES: usize = 4;
 
 /// Between two attempts to connect: the first, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Why it cannot be used is written again after so long, if it is still the same.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// A command on its way.
 struct Order {
@@ -62,11 +68,19 @@ pub(crate) struct Lane {
     /// Whether what is subscribed stays subscribed.
     is_subscribed: AtomicBool,
     is_up: AtomicBool,
+    /// Whether the server takes writes.
+    pub writes: Writes,
     /// Whether everybody was told that it is up.
     is_settled: AtomicBool,
     /// Which link is in use: a late word of an earlier one changes nothing.
     generation: AtomicU64,
+    /// Which server that link leads to.
+    linked: Mutex<Option<(u64, String)>>,
+    /// The link whose server is known to be a master no longer: what it still answers counts for nothing.
+    superseded: AtomicU64,
     lost: Notify,
+    /// It may be worth while to connect now.
+    hope: Notify,
     stopped: Notify,
     is_stopped: AtomicBool,
 }
@@ -91,9 +105,13 @@ impl Lane {
             is_connected: AtomicBool::new(false),
             is_subscribed: AtomicBool::new(false),
             is_up: AtomicBool::new(false),
+            writes: Writes::default(),
             is_settled: AtomicBool::new(false),
             generation: AtomicU64::new(0),
+            linked: Mutex::new(None),
+            superseded: AtomicU64::new(0),
             lost: Notify::new(),
+            hope: Notify::new(),
             stopped: Notify::new(),
             is_stopped: AtomicBool::new(false),
         })
@@ -149,6 +167,27 @@ impl Lane {
         }
     }
 
+    /// The Sentinels name a master. A lane that is connected to another one leaves it at once.
+    pub fn follow(&self, master: &str, is_new: bool) {
+        let linked = self.linked.lock().clone();
+        match linked.filter(|(generation, _)| self.is_current(*generation)) {
+            Some((generation, server)) => {
+                let is_another = server != master;
+                if is_another && self.superseded.swap(generation, Ordering::AcqRel) != generation {
+                    tracing::warn!(from = %server, to = %master, "the Sentinels name another master: changing over");
+                    self.is_connected.store(false, Ordering::Release);
+                    self.lose(generation);
+                }
+            }
+            None if is_new => self.hope.notify_one(),
+            None => {}
+        }
+    }
+
+    fn is_superseded(&self, generation: u64) -> bool {
+        self.superseded.load(Ordering::Acquire) == generation
+    }
+
     /// Whether a link is the one in use.
     pub fn is_current(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Acquire) == generation
@@ -169,13 +208,18 @@ impl Lane {
         for candidate in &candidates {
             let (lane, delivery) = (Arc::downgrade(self), Arc::downgrade(shared));
             let generation = self.generation.fetch_add(1, Ordering::AcqRel) + 1;
-            let link = Link::establish(candidate, &shared.options, move |info| {
+            let link = Link::establish(candidate, &shared.options, &shared.keys, move |info| {
                 if let (Some(lane), Some(shared)) = (lane.upgrade(), delivery.upgrade()) {
                     delivery::pushed(&shared, &lane, generation, info);
                 }
             });
             match link.await {
-                Ok(link) => return Ok(link),
+                Ok(link) => {
+                    *self.linked.lock() = Some((generation, address::name(candidate)));
+                    self.writes.begin_again();
+                    self.writes.tried(&self.place.to_string(), link.refused.as_ref());
+                    return Ok(link);
+                }
                 Err(LinkError::Never(error)) => never = Some(error),
                 Err(LinkError::NotNow(error)) => not_now = Some(error),
             }
@@ -191,6 +235,7 @@ impl Lane {
     pub async fn run(self: Arc<Self>, shared: Arc<Shared>, mut link: Option<Link>) {
         let Some(mut inputs) = self.inputs.lock().take() else { return };
         let mut backoff = BACKOFF.0;
+        let mut said: Option<(String, Instant)> = None;
         while !self.is_stopped.load(Ordering::Acquire) {
             let linked = match link.take() {
                 Some(link) => Ok(link),
@@ -203,25 +248,34 @@ impl Lane {
                     return;
                 }
                 Ok(link) => {
-                    backoff = BACKOFF.0;
+                    said = None;
+                    let began = Instant::now();
+                    let generation = self.generation.load(Ordering::Acquire);
                     self.serve(&shared, &mut inputs, link).await;
-                    if !self.is_stopped.load(Ordering::Acquire) {
+                    if !self.is_stopped.load(Ordering::Acquire) && !self.is_superseded(generation) {
                         tracing::warn!(server = %self.place, "lost the connection to redis");
                     }
-                    shared.topology.look_again();
+                    if began.elapsed() >= BACKOFF.1 {
+                        backoff = BACKOFF.0;
+                        shared.topology.look_again();
+                        continue;
+                    }
                 }
                 Err(error) => {
                     let why = match &error {
                         LinkError::Never(error) => error.to_string(),
                         LinkError::NotNow(error) => error.clone(),
                     };
-                    tracing::warn!(server = %self.place, error = %why, "redis cannot be used");
-                    shared.topology.look_again();
-                    let pause = tokio::time::sleep(backoff);
-                    self.refusing(&mut inputs, pause).await;
-                    backoff = (backoff * 2).min(BACKOFF.1);
+                    if said.as_ref().is_none_or(|(known, at)| *known != why || at.elapsed() >= SAY_AGAIN) {
+                        tracing::warn!(server = %self.place, error = %why, "redis cannot be used; trying on");
+                        said = Some((why, Instant::now()));
+                    }
                 }
             }
+            shared.topology.look_again();
+            let pause = tokio::time::timeout(backoff, self.hope.notified());
+            let is_hopeful = self.refusing(&mut inputs, pause).await.is_ok();
+            backoff = if is_hopeful { BACKOFF.0 } else { (backoff * 2).min(BACKOFF.1) };
         }
     }
 
@@ -336,21 +390,6 @@ impl Lane {
         Ok(())
     }
 
-    /// Notices a server that says nothing.
-    async fn watch(&self, shared: &Shared, link: &Link) {
-        let ping = cmd("PING");
-        let mut connections = [link.commands.clone(), link.pushes.clone()];
-        loop {
-            tokio::time::sleep((shared.options.lease / 3).min(Duration::from_secs(3))).await;
-            for connection in &mut connections {
-                let answer = connection.send_packed_command(&ping).await;
-                if answer.is_err() || matches!(answer, Ok(Value::ServerError(_))) {
-                    return;
-                }
-            }
-        }
-    }
-
     /// Sends orders in batches, in their order.
     async fn pump(self: &Arc<Self>, orders: &mut mpsc::Receiver<Order>, link: &Link) {
         let pipelines = Arc::new(Semaphore::new(PIPELINES));
@@ -393,8 +432,12 @@ impl Lane {
     ) {
         let values: RedisResult<Vec<Value>> = commands.send_packed_commands(&batch, 0, answers.len()).await;
         let values = match values {
-            Ok(values) if values.len() == answers.len() => values,
-            Ok(_) => return self.lose(generation),
+            Ok(values) if values.len() == answers.len() && !self.is_superseded(generation) => values,
+            Ok(_) => {
+                self.lose(generation);
+                let gone = "redis answers too little, or is a master no longer";
+                return answers.into_iter().for_each(|answer| _ = answer.send(Err(Failure::unavailable(gone))));
+            }
             Err(error) => {
                 let why = error.to_string();
                 self.lose(generation);
@@ -407,6 +450,9 @@ impl Lane {
                 Value::ServerError(error) => {
                     if Failure::ends_the_connection(&error) {
                         self.lose(generation);
+                    }
+                    if let (Some("NOREPLICAS"), Place::Sentinels(sentinels)) = (self.writes.seen(&error), &self.place) {
+                        sentinels.ask_now();
                     }
                     if Failure::is_for_another_try(&error) {
                         Err(Failure::Again(Box::new(cmd.clone()), error))
@@ -430,8 +476,10 @@ trait Refusable {
     fn stopped() -> Self;
 }
 
-impl Refusable for () {
-    fn stopped() -> Self {}
+impl Refusable for Result<(), Elapsed> {
+    fn stopped() -> Self {
+        Ok(())
+    }
 }
 
 impl Refusable for Result<Link, LinkError> {

@@ -5,12 +5,15 @@ use std::time::Duration;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, ErrorKind, ProtocolVersion,
-    PushInfo, RedisError, ServerErrorKind, TlsCertificates, Value, cmd, pipe,
+    PushInfo, RedisError, ServerError, ServerErrorKind, TlsCertificates, Value, cmd, pipe,
 };
 
 use crate::address::name;
+use crate::failure::describe;
+use crate::keys::Keys;
 use crate::options::{ConnectError, RedisOptions};
 use crate::script;
+use crate::writes;
 
 /// The two connections to one master.
 pub(crate) struct Link {
@@ -20,6 +23,8 @@ pub(crate) struct Link {
     pub pushes: MultiplexedConnection,
     /// Whether the server is part of a Cluster.
     pub is_cluster: bool,
+    /// Why the server takes no writes now, where it takes none.
+    pub refused: Option<ServerError>,
 }
 
 /// Why there is no link.
@@ -32,10 +37,11 @@ pub(crate) enum LinkError {
 }
 
 impl Link {
-    /// Connects to a server, which must be a master and new enough, and loads the scripts.
+    /// Connects to a server, which must be a master and new enough, loads the scripts, and tries what the user may do.
     pub async fn establish(
         info: &ConnectionInfo,
         options: &RedisOptions,
+        keys: &Keys,
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<Self, LinkError> {
         let mut commands = connect(info, options, config(options)).await?;
@@ -50,12 +56,13 @@ impl Link {
         });
         let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
         let info = info.clone().set_redis_settings(settings);
-        let pushes = connect(&info, options, with_pushes).await?;
-        Ok(Self { commands, pushes, is_cluster })
+        let mut pushes = connect(&info, options, with_pushes).await?;
+        let refused = try_rights(&mut commands, &mut pushes, keys, is_cluster).await?;
+        Ok(Self { commands, pushes, is_cluster, refused })
     }
 }
 
-fn config(options: &RedisOptions) -> AsyncConnectionConfig {
+pub(crate) fn config(options: &RedisOptions) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_response_timeout(Some(options.response_timeout))
         .set_connection_timeout(Some(options.response_timeout.max(Duration::from_millis(100))))
@@ -121,6 +128,40 @@ async fn check(connection: &mut MultiplexedConnection, info: &ConnectionInfo) ->
     Ok(is_cluster)
 }
 
+/// Tries what the engine needs: scripts that write keys of ours, publishing, subscribing. A server that only takes no
+/// writes now will do; its answer is returned. In a Cluster, rights are looked at before it is said who has the slot.
+async fn try_rights(
+    commands: &mut MultiplexedConnection,
+    pushes: &mut MultiplexedConnection,
+    keys: &Keys,
+    is_cluster: bool,
+) -> Result<Option<ServerError>, LinkError> {
+    let probe = keys.probe();
+    let verb = |verb: &str| if is_cluster { format!("S{verb}") } else { verb.to_owned() };
+    let mut write = script::PROBE.run(&[&probe]);
+    write.arg("all");
+    let mut asks = pipe();
+    asks.add_command(write).cmd(&verb("PUBLISH")).arg(&probe).arg("");
+    let mut follows = pipe();
+    follows.cmd(&verb("SUBSCRIBE")).arg(&probe).cmd(&verb("UNSUBSCRIBE")).arg(&probe);
+    let mut answers = commands.send_packed_commands(&asks, 0, 2).await.map_err(of_setup)?;
+    answers.extend(pushes.send_packed_commands(&follows, 0, 2).await.map_err(of_setup)?);
+    let mut refused = None;
+    for (answer, what) in answers.into_iter().zip(["to write keys", "to publish", "to subscribe", "to unsubscribe"]) {
+        let Value::ServerError(error) = answer else { continue };
+        match writes::refusal(&error) {
+            Some("NOPERM") => {
+                let why = format!("{what} that begin with {:?}: {}", keys.prefix(), describe(&error));
+                return Err(LinkError::Never(ConnectError::Permission(why)));
+            }
+            Some(_) => refused = Some(error),
+            None if is_cluster => {}
+            None => return Err(of_setup(error.into())),
+        }
+    }
+    Ok(refused)
+}
+
 fn is_text(value: &Value, text: &str) -> bool {
     match value {
         Value::BulkString(bytes) => bytes == text.as_bytes(),
@@ -130,7 +171,7 @@ fn is_text(value: &Value, text: &str) -> bool {
 }
 
 /// What an error before the first command of a user means.
-fn of_setup(error: RedisError) -> LinkError {
+pub(crate) fn of_setup(error: RedisError) -> LinkError {
     let text = error.to_string();
     let never = match (error.kind(), error.code()) {
         (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPASS")) => {
@@ -139,6 +180,9 @@ fn of_setup(error: RedisError) -> LinkError {
         (ErrorKind::Server(ServerErrorKind::NoPerm), _) => ConnectError::Permission(text),
         (ErrorKind::InvalidClientConfig, _) => ConnectError::Invalid(text),
         (ErrorKind::Parse | ErrorKind::UnexpectedReturnType, _) => ConnectError::NotRedis(text),
+        _ if text.contains("DB index is out of range") || text.contains("SELECT is not allowed") => {
+            ConnectError::Invalid(format!("the database in the URL: {text}"))
+        }
         _ => return LinkError::NotNow(text),
     };
     LinkError::Never(never)

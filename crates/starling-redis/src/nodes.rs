@@ -26,6 +26,7 @@ pub(crate) async fn sweep(shared: Arc<Shared>) {
     while !shared.is_closed() {
         tokio::time::sleep(SWEEP_EVERY).await;
         shared.interest.sweep(|topic| shared.topology.lane(topic));
+        shared.sweep_logs();
         shared.expire_presence(unix_ms()).await;
     }
 }

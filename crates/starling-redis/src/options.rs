@@ -90,7 +90,7 @@ pub enum ConnectError {
     #[error("redis refuses the credentials: {0}")]
     Credentials(String),
     /// The user may not do what the engine needs.
-    #[error("redis does not permit what is needed: {0}")]
+    #[error("redis does not permit the user what is needed: {0}")]
     Permission(String),
     /// The server is older than what the engine needs.
     #[error("redis {found} is too old: at least {needed} is needed")]

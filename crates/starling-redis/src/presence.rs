@@ -200,7 +200,8 @@ impl Shared {
         self.handle.spawn(async move {
             let result = shared.finish(change).await;
             shared.settle(&key, &connection, number, before, Outcome::of(&result));
-            let _ = done.send(result.map_err(EngineError::from));
+            let topic = || shared.keys.channel(&key.0, &key.1).topic;
+            let _ = done.send(result.map_err(|failure| shared.told(&topic(), failure)));
         });
         when_done
     }
@@ -407,7 +408,7 @@ impl Shared {
                 Err(Failure::Unavailable(_)) => return Err(()),
                 // Foreign data under the channel's keys; there is nothing to restore.
                 Err(failure) => {
-                    let error = EngineError::from(failure);
+                    let error = self.told(&self.keys.channel(&key.0, &key.1).topic, failure);
                     tracing::warn!(channel = %key.1, %error, "presence cannot be restored");
                 }
             }

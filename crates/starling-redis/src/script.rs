@@ -50,6 +50,8 @@ scripts! {
     BEAT: "beat";
     /// Keeps a note.
     NOTE: "notes", "note";
+    /// Tries whether writes are taken.
+    PROBE: "probe";
     /// Finds notes.
     FIND_NOTES: "notes", "find_notes";
 }

@@ -10,13 +10,14 @@ use parking_lot::RwLock;
 use redis::{ConnectionInfo, ServerError, Value, cmd};
 use tokio::sync::Notify;
 
-use crate::address::{self, Address, as_sentinel, at};
+use crate::address::{self, Address, at};
 use crate::broker::Shared;
 use crate::failure::Failure;
 use crate::keys::{SLOTS, slot};
 use crate::lane::Lane;
 use crate::link::{self, LinkError};
 use crate::options::RedisOptions;
+use crate::sentinels::Sentinels;
 
 /// Between two looks at a Cluster that is whole; and at one that is not.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -28,15 +29,15 @@ pub(crate) enum Place {
     /// At one of these, the first that will do.
     Servers(Vec<ConnectionInfo>),
     /// Where these Sentinels say.
-    Sentinels(Vec<ConnectionInfo>, String),
+    Sentinels(Arc<Sentinels>),
     /// At this address.
-    Master(ConnectionInfo),
+    Master(Box<ConnectionInfo>),
 }
 
 impl Place {
     pub fn of(address: Address) -> Self {
         match address.sentinel_master {
-            Some(master) => Self::Sentinels(address.servers, master),
+            Some(master) => Self::Sentinels(Sentinels::new(address.servers, master)),
             None => Self::Servers(address.servers),
         }
     }
@@ -45,21 +46,8 @@ impl Place {
     pub async fn candidates(&self, options: &RedisOptions) -> Result<Vec<ConnectionInfo>, LinkError> {
         match self {
             Self::Servers(servers) => Ok(servers.clone()),
-            Self::Master(server) => Ok(vec![server.clone()]),
-            Self::Sentinels(sentinels, master) => {
-                let mut question = cmd("SENTINEL");
-                question.arg("get-master-addr-by-name").arg(master);
-                let mut last = None;
-                for sentinel in sentinels {
-                    let place = as_sentinel(sentinel, options.sentinel_password.as_deref());
-                    match link::ask::<Option<(String, u16)>>(&place, options, &question).await {
-                        Ok(Some((host, port))) => return Ok(vec![at(sentinel, &host, port)]),
-                        Ok(None) => last = Some(LinkError::NotNow(format!("no Sentinel knows {master:?}"))),
-                        Err(error) => last = Some(error),
-                    }
-                }
-                Err(last.unwrap_or_else(|| LinkError::NotNow("no Sentinel is named".into())))
-            }
+            Self::Master(server) => Ok(vec![*server.clone()]),
+            Self::Sentinels(sentinels) => Ok(vec![sentinels.find(options).await?]),
         }
     }
 }
@@ -71,7 +59,7 @@ impl fmt::Display for Place {
                 let names: Vec<String> = servers.iter().map(address::name).collect();
                 f.write_str(&names.join(","))
             }
-            Self::Sentinels(_, master) => write!(f, "master {master}"),
+            Self::Sentinels(sentinels) => write!(f, "master {}", sentinels.master),
             Self::Master(server) => f.write_str(&address::name(server)),
         }
     }
@@ -122,6 +110,16 @@ impl Topology {
 
     pub fn is_up(&self) -> bool {
         self.all(Lane::is_up)
+    }
+
+    /// Whether all masters take writes.
+    pub fn takes_writes(&self) -> bool {
+        self.state.read().lanes.iter().all(|lane| lane.writes.are_taken())
+    }
+
+    /// Counts what the log was spared.
+    pub fn sweep_logs(&self) {
+        self.state.read().lanes.iter().for_each(|lane| lane.writes.sweep());
     }
 
     /// Whether it is up, and nobody will be told so any more.
@@ -190,7 +188,7 @@ impl Topology {
             let mut lanes = Vec::new();
             let mut slots = vec![0; usize::from(SLOTS)];
             for (host, port, ranges) in masters {
-                let place = Place::Master(at(&model, &host, port));
+                let place = Place::Master(Box::new(at(&model, &host, port)));
                 let known = state.lanes.iter().find(|lane| lane.place.to_string() == place.to_string()).cloned();
                 let lane = known.unwrap_or_else(|| {
                     let lane = Lane::new(place);
@@ -218,7 +216,7 @@ impl Topology {
         let known: Vec<ConnectionInfo> = {
             let state = self.state.read();
             let master = |lane: &Arc<Lane>| match &lane.place {
-                Place::Master(info) => Some(info.clone()),
+                Place::Master(info) => Some(*info.clone()),
                 _ => None,
             };
             state.lanes.iter().filter(|lane| lane.is_up()).chain(&state.lanes).filter_map(master).collect()

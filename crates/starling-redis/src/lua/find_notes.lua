@@ -1,6 +1,8 @@
 -- Notes whose names start with a prefix. Returns {name, value, …}.
 -- KEYS: 1 values, 2 names, 3 ends. ARGV: 1 prefix, 2 '1' to take them
 sweep_notes()
+-- Fails where something else stands there: that nothing was noted would not be true.
+redis.call('HLEN', KEYS[1])
 local from, to = '-', '+'
 if ARGV[1] ~= '' then
   from, to = '[' .. ARGV[1], '[' .. ARGV[1] .. '\255'

@@ -44,9 +44,72 @@ fn credentials_are_needed_and_must_be_right() {
 fn a_user_without_rights_is_refused() {
     run(async {
         let server = Server::start(&[]);
-        server.cli(&["ACL", "SETUSER", "poor", "on", ">pw", "+ping", "+hello", "+client"]);
-        let error = refused(format!("redis://poor:pw@127.0.0.1:{}", server.port()));
-        assert!(matches!(error, ConnectError::Permission(_)), "{error:?}");
+        let url = format!("redis://poor:pw@127.0.0.1:{}", server.port());
+        for rights in [
+            &["+ping", "+hello", "+client"][..],
+            &["~other:*", "&*", "+@all"],
+            &["~*", "resetchannels", "+@all"],
+            &["~*", "resetchannels", "&other:*", "+@all"],
+            &["~*", "&*", "+@all", "-xadd"],
+            &["~*", "&*", "+@all", "-subscribe"],
+            &["~*", "&*", "+@all", "-@scripting"],
+        ] {
+            server.cli(&[&["ACL", "SETUSER", "poor", "reset", "on", ">pw"], rights].concat());
+            let error = refused(url.clone());
+            assert!(matches!(error, ConnectError::Permission(_)), "{rights:?}: {error:?}");
+        }
+        server.cli(&["ACL", "SETUSER", "poor", "reset", "on", ">pw", "~starling:*", "&starling:*", "+@all"]);
+        let bench = Bench::new(url, "room").await;
+        bench.publish("a").await;
+        server.cli(&["ACL", "SETUSER", "poor", "resetkeys"]);
+        bench.wait_until_up(false);
+        server.cli(&["ACL", "SETUSER", "poor", "~starling:*"]);
+        bench.wait_until_up(true);
+        server.cli(&["ACL", "SETUSER", "poor", "resetchannels"]);
+        bench.wait_until_up(false);
+        server.cli(&["ACL", "SETUSER", "poor", "&starling:*"]);
+        bench.wait_until_up(true);
+        bench.publish("b").await;
+    });
+}
+
+/// What fails in one channel only is no reason to send everybody to another node.
+#[test]
+fn one_channel_without_rights_is_no_fault_of_the_node() {
+    run(async {
+        let server = Server::start(&[]);
+        server.cli(&[
+            "ACL",
+            "SETUSER",
+            "most",
+            "on",
+            ">pw",
+            "+@all",
+            "&*",
+            "~starling:{n*",
+            "~starling:{p*",
+            "~*room}*",
+        ]);
+        let url = format!("redis://most:pw@127.0.0.1:{}", server.port());
+        let secret = Bench::new(url.clone(), "secret").await;
+        let room = Bench::new(url, "room").await;
+        assert!(secret.try_publish("a", Some(POLICY)).await.is_err());
+        room.publish("b").await;
+        // Whatever is tried because of it has been tried when the next look is over.
+        assert!(secret.try_publish("c", Some(POLICY)).await.is_err());
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        assert!(secret.engine.is_up());
+    });
+}
+
+#[test]
+fn urls_that_lead_to_the_wrong_place_are_refused() {
+    run(async {
+        let server = Server::start(&[]);
+        let error = refused(format!("{}/99", server.url()));
+        assert!(matches!(&error, ConnectError::Invalid(why) if why.contains("database")), "{error:?}");
+        let error = refused(format!("redis+sentinel://127.0.0.1:{}/main", server.port()));
+        assert!(matches!(&error, ConnectError::NotRedis(why) if why.contains("no Sentinel")), "{error:?}");
     });
 }
 
@@ -164,8 +227,28 @@ fn a_full_server_refuses() {
         bench.publish("a").await;
         server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
         assert!(bench.try_publish("b", Some(POLICY)).await.is_err());
+        bench.wait_until_up(false);
         server.cli(&["CONFIG", "SET", "maxmemory", "0"]);
         assert_eq!(bench.publish("c").await.offset, 2);
+        bench.wait_until_up(true);
         assert_eq!(ids(&bench.sink.wait_for_messages("room", 2).await), ["a", "c"]);
+    });
+}
+
+/// Also where nobody publishes: the node tries by itself.
+#[test]
+fn a_server_with_too_few_replicas_is_not_up() {
+    run(async {
+        let server = Server::start(&["--min-replicas-to-write", "1"]);
+        let bench = Bench::new(server.url(), "room").await;
+        assert!(!bench.engine.is_up(), "it is connected, and cannot do its work");
+        assert!(bench.try_publish("a", Some(POLICY)).await.is_err());
+        server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+        bench.wait_until_up(true);
+        server.cli(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        bench.wait_until_up(false);
+        server.cli(&["CONFIG", "SET", "min-replicas-to-write", "0"]);
+        bench.wait_until_up(true);
+        assert_eq!(bench.publish("b").await.offset, 1);
     });
 }

@@ -47,6 +47,37 @@ fn a_failover_is_followed() {
     });
 }
 
+/// Sentinel demotes the old master when all others follow the new one; this one never, because it does not know how.
+#[test]
+fn a_planned_failover_is_followed_while_the_old_master_still_takes_everything() {
+    run(async {
+        let old = Server::start(&["--rename-command", "SLAVEOF", "NOSUCH"]);
+        let port = old.port().to_string();
+        let replica = Server::start(&["--replicaof", "127.0.0.1", &port]);
+        let sentinels = [sentinel(&old), sentinel(&old)];
+        for sentinel in &sentinels {
+            crate::rig::wait_until("the Sentinel to know the replica", || {
+                let replicas = sentinel.cli(&["SENTINEL", "REPLICAS", "main"]);
+                replicas.contains(&replica.port().to_string()) && replicas.contains("master-link-status\nok")
+            });
+        }
+        let [one, two] = [&sentinels[0], &sentinels[1]].map(|sentinel| sentinel.port());
+        let bench = Bench::new(format!("redis+sentinel://127.0.0.1:{one},127.0.0.1:{two}/main"), "room").await;
+        bench.publish("a").await;
+        crate::rig::wait_until("the replica to have it", || {
+            replica.cli(&["HGET", "starling:{1:room}:log", "top"]).trim() == "1"
+        });
+        sentinels[1].cli(&["SENTINEL", "FAILOVER", "main"]);
+        bench.wait_for_resyncs(1).await;
+        bench.wait_until_up(true);
+        assert_eq!(bench.publish("b").await.offset, 2);
+        assert_eq!(ids(&bench.sink.wait_for_messages("room", 2).await), ["a", "b"]);
+        assert_eq!(replica.cli(&["HGET", "starling:{1:room}:log", "top"]).trim(), "2");
+        assert_eq!(old.cli(&["HGET", "starling:{1:room}:log", "top"]).trim(), "1");
+        assert!(old.cli(&["ROLE"]).contains("master"), "nobody demoted it");
+    });
+}
+
 #[test]
 fn an_unknown_master_is_waited_for() {
     run(async {
