@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use starling_core::{AppId, Engine, UserId};
+use starling_core::{AppId, Engine, EngineError, UserId};
 
 use crate::auth::{ClaimFuture, LEDGER_GRACE_MS, LedgerError, TicketId, TicketLedger};
 use crate::shared::{Shared, unix_ms};
@@ -37,21 +37,31 @@ impl TicketLedger for EngineLedger {
     }
 }
 
-/// Notes a revocation for nodes that start later. `before` in Unix seconds.
-pub(crate) async fn note_revocation(shared: &Shared, app: &AppId, user: &UserId, before: u64) {
+/// Notes a revocation for nodes that start later, and for those that are cut off now. `before` in Unix seconds.
+///
+/// # Errors
+/// When it could not be noted: those nodes would accept what was revoked.
+pub(crate) async fn note_revocation(
+    shared: &Shared,
+    app: &AppId,
+    user: &UserId,
+    before: u64,
+) -> Result<(), EngineError> {
     let value = serde_json::to_vec(&(app.as_str(), user.as_str(), before)).expect("texts and a number are JSON");
     // A user's id may have any characters: the name is a digest of it.
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, user.as_str().as_bytes());
     let digest: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let name = format!("{REVOKED}{app}/{digest}");
-    if let Err(error) = shared.hub.engine().note(&name, Bytes::from(value), NOTED).wait().await {
-        tracing::warn!(%error, "a revocation could not be noted for nodes that start later");
-    }
+    let noted = shared.hub.engine().note(&name, Bytes::from(value), NOTED).wait().await;
+    noted.inspect_err(|error| tracing::error!(%error, "a revocation could not be noted for nodes that start later"))
 }
 
-/// Takes over what was revoked elsewhere. `false`: the engine is away.
-pub(crate) async fn read_revocations(shared: &Shared) -> bool {
-    let Ok(notes) = shared.hub.engine().notes(REVOKED, false).wait().await else { return false };
+/// Takes over what was revoked elsewhere.
+///
+/// # Errors
+/// When the notes cannot be read: this node may accept what was revoked.
+pub(crate) async fn read_revocations(shared: &Shared) -> Result<(), EngineError> {
+    let notes = shared.hub.engine().notes(REVOKED, false).wait().await?;
     for (name, value) in notes {
         match serde_json::from_slice::<(String, String, u64)>(&value) {
             Ok((app, user, before)) => {
@@ -60,8 +70,8 @@ pub(crate) async fn read_revocations(shared: &Shared) -> bool {
                     tracing::warn!(%app, "too many revocations: the oldest now hold for every user of the app");
                 }
             }
-            Err(error) => tracing::warn!(%name, %error, "a noted revocation is not understood"),
+            Err(error) => tracing::error!(%name, %error, "a noted revocation is not understood"),
         }
     }
-    true
+    Ok(())
 }

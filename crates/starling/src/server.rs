@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -98,6 +98,8 @@ impl Server {
             .map_err(StartError::Worker)?;
         let spawner = runtime.clone();
         let window = options.recovery_window;
+        // Alone, there are no others to learn them from.
+        let knows_revocations = options.engine.is_none();
         let engine = options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window)));
         let publish_times = Arc::new(Times::default());
         let engine: Arc<dyn Engine> = Arc::new(WatchedEngine::new(engine, publish_times.clone()));
@@ -135,6 +137,7 @@ impl Server {
             live: ArcSwap::from_pointee(options.live),
             gate: Gate::default(),
             draining: AtomicBool::new(false),
+            knows_revocations: AtomicBool::new(knows_revocations),
             pusher: pusher::State::default(),
             sessions: Default::default(),
             pulses: Default::default(),
@@ -317,6 +320,7 @@ async fn sweep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
     // Read at the start, and again after every time that the engine was away.
     let mut knows_revocations = false;
+    let mut is_failing = false;
     loop {
         tokio::select! {
             _ = interval.tick() => {}
@@ -324,8 +328,18 @@ async fn sweep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
         }
         knows_revocations &= shared.hub.engine().is_up();
         if !knows_revocations && shared.hub.engine().is_up() {
-            knows_revocations = cluster::read_revocations(&shared).await;
+            let read = cluster::read_revocations(&shared).await;
+            knows_revocations = read.is_ok();
+            match read {
+                Ok(()) if is_failing => tracing::warn!("the revoked tokens could be read: this node knows them now"),
+                Err(error) if !is_failing => {
+                    tracing::error!(%error, "cannot read which tokens were revoked: this node is not ready until it can");
+                }
+                _ => {}
+            }
+            is_failing = !knows_revocations;
         }
+        shared.knows_revocations.store(knows_revocations, Ordering::Relaxed);
         let now = shared.clock.now();
         shared.hub.sweep(now);
         shared.gate.sweep(now);

@@ -51,12 +51,14 @@ pub(crate) struct Shared {
     /// How long the engine took for publishes.
     pub publish_times: Arc<Times>,
     pub draining: AtomicBool,
+    /// Whether this node has read which tokens were revoked elsewhere, since the engine was last away.
+    pub knows_revocations: AtomicBool,
 }
 
 impl Shared {
-    /// Whether new work is welcome: not draining, and the engine takes publishes.
+    /// Whether new work is welcome: not draining, the engine takes publishes, and no token is accepted that was revoked.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining() && self.hub.engine().is_up()
+        !self.is_draining() && self.hub.engine().is_up() && self.knows_revocations.load(Ordering::Relaxed)
     }
 
     pub fn is_draining(&self) -> bool {

@@ -41,6 +41,9 @@ pub(super) struct RevokeBody {
 /// Those issued (`iat`) before the moment, and those without `iat`, are refused from then on, and their connections are
 /// closed with close code 4003. As `iat` is in whole seconds, without `before` a token issued in this very second is
 /// refused as well: issue new ones from the next second on.
+///
+/// 503 `ENGINE_UNAVAILABLE`: not every node may know of it, now or when it starts. Ask again until the answer is 204;
+/// asked twice, it is the same.
 #[utoipa::path(
     post, path = "/api/users/{user}/revoke", tag = "users",
     params(("user" = String, Path, description = "The user's id: the `sub` of its tokens")),
@@ -56,7 +59,11 @@ pub(super) async fn revoke_user(call: Call) -> Answer {
     let before = revoked_before(body.before, unix_ms())?;
     let (shared, app) = (call.shared.clone(), call.app.clone());
     let answer = control(call, Control::Revoke { user: user.clone(), before }).await?;
-    cluster::note_revocation(&shared, &app, &user, before).await;
+    cluster::note_revocation(&shared, &app, &user, before).await.map_err(|_| {
+        let half =
+            "the nodes that run refuse these tokens, but it could not be noted for nodes that start later: ask again";
+        Refusal::new(ErrorCode::EngineUnavailable, half)
+    })?;
     Ok(answer)
 }
 
