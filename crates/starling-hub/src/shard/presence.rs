@@ -91,7 +91,12 @@ impl<T: Endpoint> Shard<T> {
             (Some(tag), Ok(())) => self.answer(slot, &tag, Reply::Done),
             (Some(tag), Err(error)) => self.refuse(slot, &tag, error.into(), Some(key.channel.clone())),
             (None, Ok(())) => {}
-            (None, Err(error)) => self.notify(slot, &Notice::Error { refusal: error.into() }),
+            // It is a member all the same; the request that made it one was answered before.
+            (None, Err(error)) => {
+                let Refusal { code, message } = Refusal::from(error);
+                let why = format!("subscribed to {}, but not present there: {message}", key.channel);
+                self.notify(slot, &Notice::Error { refusal: Refusal::custom(code, why) });
+            }
         }
     }
 

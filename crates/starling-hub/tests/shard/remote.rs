@@ -1,7 +1,7 @@
 //! A remote engine: answers that come later and in any order, deliveries that are lost or repeated, an engine that goes
 //! away and comes back.
 
-use starling_core::{ChannelName, ConnectionId, PresenceAction, PresenceChange};
+use starling_core::{ChannelName, ConnectionId, PresenceAction, PresenceChange, Request, Subscribe};
 use starling_testkit::RemoteEngine;
 
 use crate::rig::*;
@@ -453,6 +453,21 @@ fn changes_between_the_state_and_its_answer_are_told() {
     engine.answer("members");
     rig.settle();
     assert_eq!(rig.seen(ann), ["present room [x{}]", "diff room +y{} -x{}"]);
+}
+
+/// Subscribed is subscribed; that nobody sees it there is told apart.
+#[test]
+fn who_could_not_be_made_present_is_told() {
+    let (mut rig, engine) = Rig::remote([attended("*")]);
+    let ann = rig.anonymous();
+    rig.ask(ann, Request::Subscribe(Subscribe { enter: Some(json("{}")), ..Subscribe::live(name("room")) }));
+    rig.settle();
+    engine.answer("interest");
+    rig.settle();
+    let entering = engine.held().into_iter().find(|held| held.starts_with("presence room +")).expect("it enters");
+    engine.fail(&entering);
+    rig.settle();
+    assert_eq!(rig.seen(ann), ["#1 subscribed room -", "error ENGINE_UNAVAILABLE"]);
 }
 
 #[test]
