@@ -40,7 +40,94 @@ async function disguised(port, from, to) {
   return server;
 }
 
+/** What `redis-cli` prints. Commands in `input`, one a line, are sent as they are. */
+function redis(broker, command, input) {
+  const child = spawn("redis-cli", ["-p", `${broker.port}`, ...command]);
+  let text = "";
+  child.stdout.on("data", (data) => { text += data; });
+  child.stdin.end(input);
+  return new Promise((done) => { child.once("close", () => done(text.trim())); });
+}
+
+const isReady = (server, status = 200) => eventually(async () => (await fetch(`${server.origin}/readyz`)).status === status, `/readyz ${status}`, 30_000);
+const lines = (server, pattern) => server.log.split("\n").filter((line) => pattern.test(line)).length;
+
 describeOn("redis", "a broker that will not do", () => {
+  test("a user without rights, a database that is not there, a server in the place of a Sentinel", async () => {
+    const broker = await Broker.start("redis");
+    try {
+      for (const [user, ...rights] of [["keys", "~other:*", "&*"], ["channels", "~*", "resetchannels"]]) {
+        await redis(broker, ["ACL", "SETUSER", user, "on", ">pw", ...rights, "+@all"]);
+        await never(broker.url.replace("//", `//${user}:pw@`), /the engine redis can never work.*does not permit/is);
+      }
+      await never(`${broker.url}/99`, /the engine redis can never work.*database/is);
+      await never(broker.url.replace("redis:", "redis+sentinel:") + "/main", /the engine redis can never work.*is no Sentinel/is);
+    } finally {
+      await broker.stop();
+    }
+  });
+
+  test("a full server: the log says so once, and when it is over; /readyz says so meanwhile", async () => {
+    const broker = await Broker.start("redis");
+    const server = await Server.start({ engine: { url: broker.url } });
+    try {
+      await server.publish("room", "while there is room");
+      await redis(broker, ["CONFIG", "SET", "maxmemory", "1"]);
+      for (let n = 0; n < 20; n++) assert.equal((await server.api("POST", "/api/publish", { channel: "room", payload: n })).status, 503);
+      await isReady(server, 503);
+      await redis(broker, ["CONFIG", "SET", "maxmemory", "0"]);
+      await isReady(server);
+      assert.equal(lines(server, /refuses writes.*OOM|OOM.*refuses writes/), 1, server.log);
+      await eventually(() => lines(server, /takes writes again/) === 1, "the line that it is over");
+      await server.publish("room", "again");
+    } finally {
+      await server.stop();
+      await broker.stop();
+    }
+  });
+
+  test("a revocation that cannot be noted is not acknowledged, and a node that cannot read them is not ready", async () => {
+    const broker = await Broker.start("redis");
+    const server = await Server.start({ engine: { url: broker.url } });
+    try {
+      await redis(broker, ["SET", "starling:{notes}:values", "something else"]);
+      const { status, body } = await server.api("POST", "/api/users/ann/revoke", {});
+      assert.equal(status, 503, JSON.stringify(body));
+      assert.match(body.error?.message ?? JSON.stringify(body), /nodes that start later/);
+      const late = await Server.start({ engine: { url: broker.url } }, { ready: false });
+      try {
+        await eventually(() => lines(late, /cannot read which tokens were revoked/) === 1, "the log line", 30_000);
+        assert.equal((await fetch(`${late.origin}/readyz`)).status, 503);
+        await redis(broker, ["DEL", "starling:{notes}:values"]);
+        await isReady(late);
+        assert.equal((await server.api("POST", "/api/users/ann/revoke", {})).status, 204);
+      } finally {
+        await late.stop();
+      }
+    } finally {
+      await server.stop();
+      await broker.stop();
+    }
+  });
+
+  test("foreign messages and a foreign list of nodes do not flood the log", async () => {
+    const broker = await Broker.start("redis");
+    const server = await Server.start({ engine: { url: broker.url } });
+    try {
+      const garbage = "PUBLISH starling:{control} garbage\n".repeat(1000);
+      await redis(broker, [], garbage);
+      await redis(broker, ["DEL", "starling:{nodes}"]);
+      await redis(broker, ["SET", "starling:{nodes}", "something else"]);
+      await eventually(() => lines(server, /foreign data/) > 0, "the log line about the nodes", 30_000);
+      await eventually(() => lines(server, /"count":999/) === 1, "the count", 60_000);
+      assert.equal(lines(server, /not readable, and is left out/), 1, server.log);
+      assert.ok(lines(server, /foreign data/) < 10, server.log);
+    } finally {
+      await server.stop();
+      await broker.stop();
+    }
+  });
+
   test("a wrong password, or none", async () => {
     const broker = await Broker.start("redis", ["--requirepass", "hunter2"]);
     try {
