@@ -18,10 +18,12 @@
 //! **Logs.** Logs whose policies round up to the same size and ttl share a stream, a subject each. A record carries its
 //! epoch and the offset of its first message. It is stored on the condition that the subject's last sequence is the one
 //! that the writer knows (`Nats-Expected-Last-Subject-Sequence`), so of two writers with the same belief one is refused,
-//! reads the head, and tries again: offsets have no holes and no repeats, whichever node writes. One write per channel is
-//! under way at a time; what comes meanwhile is put into one record, up to 128 messages. An epoch begins with a subject
-//! that is empty: first use, expiry, lost data. When the head of a log is found before what this node knows to have
-//! been stored, the broker lost the end of it, and an epoch begins too. See `logs` and `history`.
+//! reads the head, and tries again: offsets have no holes and no repeats, whichever node writes. Clusters of nats-server
+//! before 2.9.21 may take both; there the sequence is the message's id as well, and what bears an id that was stored
+//! already is not stored. The same holds for presence, message ids, claims and notes: all go through `Link::store`. One
+//! write per channel is under way at a time; what comes meanwhile is put into one record, up to 128 messages. An epoch
+//! begins with a subject that is empty: first use, expiry, lost data. When the head of a log is found before what this
+//! node knows to have been stored, the broker lost the end of it, and an epoch begins too. See `logs` and `history`.
 //!
 //! **A stream that was lost** is made again under other subjects: each making draws a *generation*, which is part of them.
 //! A write that was meant for the lost stream finds nobody, whatever sequence it expected.
@@ -41,7 +43,10 @@
 //!   when its owner dies between the two.
 //! - *One writer per channel, chosen by a lease*: a message would go through a third node, and every failover is a time
 //!   without publishing.
-//! - *`Nats-Msg-Id`*: it says that there was one, not what it was answered; and a record has one id, not 128.
+//! - *`Nats-Msg-Id` for publishers' message ids*: it says that there was one, not what it was answered; and a record has
+//!   one id, not 128.
+//! - *Reading each record back to see whether another one stands before it*: one more round trip each, and records that
+//!   every reader must know to skip.
 //! - *One presence key per connection*: who is a user's first and last connection would be decided by nobody.
 //!
 //! # Limits

@@ -209,6 +209,8 @@ impl Link {
 
     /// Stores, if the latest message of the subject is the one with sequence `expected` (0: if there is none). With
     /// `alone` it takes the place of all earlier ones.
+    ///
+    /// Everything that only one of several nodes may do is decided here: see [`Link::is_check_racy`].
     pub async fn store(
         &self,
         subject: String,
@@ -220,6 +222,11 @@ impl Link {
         let mut message = PublishMessage::build().payload(payload);
         if let Some(expected) = expected {
             message = message.expected_last_subject_sequence(expected);
+            // Two that expect the same message expect one sequence, which no other subject has, so they have one id.
+            // Where nothing is expected, the servers check when they store; and a subject may be empty more than once.
+            if expected > 0 && self.is_check_racy() {
+                message = message.message_id(expected.to_string());
+            }
         }
         if alone {
             message = message.header(async_nats::header::NATS_ROLLUP, "sub");
@@ -229,11 +236,29 @@ impl Link {
             Ok(acknowledgement) => acknowledgement.await,
             Err(error) => Err(error),
         };
-        acknowledged.map(|stored| stored.sequence).map_err(|error| match error.kind() {
-            PublishErrorKind::WrongLastSequence => StoreError::Conflict,
-            PublishErrorKind::StreamNotFound => StoreError::Missing,
-            _ => StoreError::Failed(unavailable(chain(&error))),
-        })
+        match acknowledged {
+            // Acknowledged is the one of another writer, who expected the same.
+            Ok(stored) if stored.duplicate => Err(StoreError::Conflict),
+            Ok(stored) => Ok(stored.sequence),
+            Err(error) => Err(match error.kind() {
+                PublishErrorKind::WrongLastSequence => StoreError::Conflict,
+                PublishErrorKind::StreamNotFound => StoreError::Missing,
+                _ => StoreError::Failed(unavailable(chain(&error))),
+            }),
+        }
+    }
+
+    /// Whether the servers may take two messages that expect the same one before them.
+    ///
+    /// Before 2.9.21 the leader of a replicated stream compares with what it has stored, not with what is on its way to
+    /// the other servers, and nobody compares again. Repeated message ids, however, are looked for by every server when
+    /// it stores, in the one order that all agree on: what is stored second is not stored.
+    ///
+    /// All of 2.9 counts, because only the version of the server that this node is connected to is known, and another one
+    /// leads the stream. Later versions look for ids before they compare, and may keep one of a message that came to
+    /// nothing.
+    fn is_check_racy(&self) -> bool {
+        self.client.server_info().cluster.is_some() && !self.client.is_server_compatible(2, 10, 0)
     }
 
     /// The latest message of a subject, as the stream's leader knows it.
