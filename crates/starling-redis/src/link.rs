@@ -128,6 +128,10 @@ async fn check(connection: &mut MultiplexedConnection, info: &ConnectionInfo) ->
     Ok(is_cluster)
 }
 
+/// What is tried, for those who have to permit it.
+const NEEDED: [&str; 4] =
+    ["to write keys", "to publish to channels", "to subscribe to channels", "to unsubscribe from channels"];
+
 /// Tries what the engine needs: scripts that write keys of ours, publishing, subscribing. A server that only takes no
 /// writes now will do; its answer is returned. In a Cluster, rights are looked at before it is said who has the slot.
 async fn try_rights(
@@ -147,7 +151,7 @@ async fn try_rights(
     let mut answers = commands.send_packed_commands(&asks, 0, 2).await.map_err(of_setup)?;
     answers.extend(pushes.send_packed_commands(&follows, 0, 2).await.map_err(of_setup)?);
     let mut refused = None;
-    for (answer, what) in answers.into_iter().zip(["to write keys", "to publish", "to subscribe", "to unsubscribe"]) {
+    for (answer, what) in answers.into_iter().zip(NEEDED) {
         let Value::ServerError(error) = answer else { continue };
         match writes::refusal(&error) {
             Some("NOPERM") => {

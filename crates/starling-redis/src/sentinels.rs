@@ -126,9 +126,15 @@ impl Sentinels {
         for index in 0..self.servers.len() {
             let (sentinels, shared, lane) = (self.clone(), shared.clone(), lane.clone());
             tokio::spawn(async move {
+                let mut is_missed = false;
                 while !shared.is_closed() {
-                    let error = sentinels.watch_one(&shared, &lane, index).await;
-                    tracing::debug!(sentinel = %name(&sentinels.servers[index]), ?error, "a Sentinel does not answer");
+                    let watched = sentinels.watch_one(&shared, &lane, index, &mut is_missed).await;
+                    if let Err(error) = watched
+                        && !std::mem::replace(&mut is_missed, true)
+                    {
+                        let sentinel = name(&sentinels.servers[index]);
+                        tracing::warn!(%sentinel, ?error, "a Sentinel does not answer; the others are believed");
+                    }
                     tokio::time::sleep(RETRY_EVERY).await;
                 }
             });
@@ -140,6 +146,7 @@ impl Sentinels {
         shared: &Arc<Shared>,
         lane: &Arc<Lane>,
         index: usize,
+        is_missed: &mut bool,
     ) -> Result<(), LinkError> {
         let options = &shared.options;
         let place = as_sentinel(&self.servers[index], options.sentinel_password.as_deref());
@@ -162,6 +169,9 @@ impl Sentinels {
             let before = self.believed();
             let word = ask(&mut connection, &self.master, &place).await?;
             self.note(index, word);
+            if std::mem::take(is_missed) {
+                tracing::info!(sentinel = %name(&self.servers[index]), "a Sentinel answers again");
+            }
             if let Some(believed) = self.believed() {
                 let is_new = before.is_none_or(|word| (&word.host, word.port) != (&believed.host, believed.port));
                 lane.follow(&name(&at(&self.servers[0], &believed.host, believed.port)), is_new);
