@@ -66,6 +66,35 @@ describe("recover", () => {
     assert.deepEqual(await received(client, channel), []);
   });
 
+  test("with rewind: what was missed, or the last messages where that cannot be had", async () => {
+    const channel = fresh("short");
+    const { epoch } = await fill(channel, 10);
+    for (const [recover, recovered, expected] of [
+      [{ epoch, offset: 8 }, true, [9, 10]],
+      [{ epoch, offset: 10 }, true, []],
+      [{ epoch, offset: 2 }, false, [8, 9, 10]],
+      [{ epoch, offset: 99 }, false, [8, 9, 10]],
+      [{ epoch: "another", offset: 8 }, false, [8, 9, 10]],
+      [{ epoch: "another", offset: 0 }, false, [8, 9, 10]],
+    ]) {
+      const client = await Client.connect(server);
+      const ack = await client.subscribe(channel, { recover, rewind: 3 });
+      assert.deepEqual([ack.recovered, ack.offset], [recovered, 10], JSON.stringify(recover));
+      for (const offset of expected) assert.equal((await client.message(channel)).offset, offset, JSON.stringify(recover));
+      assert.deepEqual(await client.settled(), []);
+    }
+    // More than there is, and more than is read at once.
+    const long = fresh();
+    await fill(long, 600);
+    for (const [name, rewind, from] of [[channel, 100, 6], [long, 500, 101]]) {
+      const client = await Client.connect(server);
+      const ack = await client.subscribe(name, { recover: { epoch: "another", offset: 7 }, rewind });
+      assert.equal(ack.recovered, false);
+      assert.deepEqual(await received(client, name), range(from, ack.offset));
+      await client.close();
+    }
+  });
+
   test("from offset 0: everything", async () => {
     const channel = fresh();
     const client = await Client.connect(server);

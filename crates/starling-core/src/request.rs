@@ -164,6 +164,8 @@ pub enum Start {
     /// With the newest so many messages.
     Rewind(u32),
 }
+    /// After this position, or where that is impossible with the newest so many messages.
+    RecoverOrRewind(Position, u32),
 
 /// A message to be published.
 #[derive(Debug, Clone)]

@@ -210,7 +210,9 @@ impl<T: Endpoint> Shard<T> {
         };
         let range = match *start {
             Start::Live => HistoryRange { limit: 0, before: None, after: None },
-            Start::Recover(ref position) => HistoryRange { limit: PAGE, before: None, after: Some(position.offset) },
+            Start::Recover(ref position) | Start::RecoverOrRewind(ref position, _) => {
+                HistoryRange { limit: PAGE, before: None, after: Some(position.offset) }
+            }
             Start::Rewind(count) if count as usize <= PAGE => {
                 HistoryRange { limit: count as usize, before: None, after: None }
             }
@@ -251,7 +253,7 @@ impl<T: Endpoint> Shard<T> {
         if subscription.place != Place::Joining {
             return;
         }
-        let page = match joined.result {
+        let mut page = match joined.result {
             Ok(page) => page,
             Err(error) => {
                 self.drop_subscription(slot.index, index, now);
@@ -282,6 +284,12 @@ impl<T: Endpoint> Shard<T> {
                 let reply = Reply::Subscribed {
                     channel: joined.key.channel.clone(),
                     position: head,
+        if recovered == Some(false)
+            && let Some(page) = &mut page
+        {
+            // Read from a position that is no place to go on from.
+            page.messages = Vec::new();
+        }
                     recovered,
                     response: joined.response,
                     follows,
@@ -426,20 +434,20 @@ impl<T: Endpoint> Shard<T> {
 /// Where a new member starts reading (`None`: there is no log), and whether it recovered, if it asked to.
 fn starting_point(start: &Start, page: Option<&HistoryPage>) -> (Option<Position>, Option<bool>) {
     let Some(page) = page else {
-        return (None, matches!(start, Start::Recover(_)).then_some(false));
+        return (None, matches!(start, Start::Recover(_) | Start::RecoverOrRewind(..)).then_some(false));
+    };
+    let rewound = |count: u32| {
+        let offset = page.head.offset.saturating_sub(u64::from(count)).max(page.oldest.saturating_sub(1));
+        Position { epoch: page.head.epoch.clone(), offset }
+    };
+    let is_there = |position: &Position| {
+        position.epoch == page.head.epoch && position.offset <= page.head.offset && position.offset + 1 >= page.oldest
     };
     match start {
         Start::Live => (Some(page.head.clone()), None),
-        Start::Recover(position) => {
-            let complete = position.epoch == page.head.epoch
-                && position.offset <= page.head.offset
-                && position.offset + 1 >= page.oldest;
-            let from = if complete { position } else { &page.head };
-            (Some(from.clone()), Some(complete))
-        }
-        Start::Rewind(count) => {
-            let offset = page.head.offset.saturating_sub(u64::from(*count)).max(page.oldest.saturating_sub(1));
-            (Some(Position { epoch: page.head.epoch.clone(), offset }), None)
+        Start::Rewind(count) => (Some(rewound(*count)), None),
+        Start::Recover(position) | Start::RecoverOrRewind(position, _) if is_there(position) => {
+            (Some(position.clone()), Some(true))
         }
     }
 }
@@ -459,3 +467,5 @@ fn has_room(members: &PresenceSnapshot, subscribe: &Subscribe, most: usize) -> R
 fn already_subscribed() -> Refusal {
     Refusal::new(ErrorCode::AlreadySubscribed, "already a member of this channel")
 }
+        Start::Recover(_) => (Some(page.head.clone()), Some(false)),
+        Start::RecoverOrRewind(_, count) => (Some(rewound(*count)), Some(false)),

@@ -108,7 +108,8 @@ fn subscribe<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Subscribe, Refusal>
         .map(|count| u32::try_from(count).map_err(|_| invalid(Name::Rewind, "is too large")))
         .transpose()?;
     let start = match (recover(fields)?, rewind) {
-        (Some(position), _) => Start::Recover(position),
+        (Some(position), None | Some(0)) => Start::Recover(position),
+        (Some(position), Some(count)) => Start::RecoverOrRewind(position, count),
         (None, None | Some(0)) => Start::Live,
         (None, Some(count)) => Start::Rewind(count),
     };

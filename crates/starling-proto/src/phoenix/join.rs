@@ -63,7 +63,8 @@ pub(super) fn wish(payload: &str) -> Result<Wish, &'static str> {
         Some(object) if object.starts_with('{') => {
             let Recover { epoch, offset } =
                 serde_json::from_str(object).map_err(|_| "`recover` is {\"epoch\": TEXT, \"offset\": NUMBER}")?;
-            Start::Recover(Position { epoch: Epoch::new(epoch), offset })
+            let position = Position { epoch: Epoch::new(epoch), offset };
+            if rewind > 0 { Start::RecoverOrRewind(position, rewind) } else { Start::Recover(position) }
         }
         _ if rewind > 0 => Start::Rewind(rewind),
         _ => Start::Live,
@@ -77,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_join_asks_in_its_payload() {
-        let recover = || Start::Recover(Position { epoch: Epoch::from("e"), offset: 7 });
+        let position = Position { epoch: Epoch::from("e"), offset: 7 };
         for (payload, token, start) in [
             ("{}", None, Start::Live),
             ("[]", None, Start::Live),
@@ -85,7 +86,8 @@ mod tests {
             (r#"{"token":5,"recover":true,"rewind":"all"}"#, None, Start::Live),
             (r#"{"rewind":3}"#, None, Start::Rewind(3)),
             (r#"{"rewind":0}"#, None, Start::Live),
-            (r#"{"rewind":3,"recover":{"epoch":"e","offset":7}}"#, None, recover()),
+            (r#"{"recover":{"epoch":"e","offset":7}}"#, None, Start::Recover(position.clone())),
+            (r#"{"rewind":3,"recover":{"epoch":"e","offset":7}}"#, None, Start::RecoverOrRewind(position.clone(), 3)),
             (r#"{"recover":null,"rewind":null,"token":null}"#, None, Start::Live),
         ] {
             assert_eq!(wish(payload), Ok(Wish { token: token.map(Into::into), start }), "{payload}");

@@ -105,10 +105,12 @@ fn subscribe(scope: Option<&ChannelName>, arguments: &[&str], attachments: &[Byt
         _ => return Err(invalid("subscribe(channel, [options], ack)").into()),
     };
     let options: SubscribeOptions<'_> = read_options(options.as_deref())?;
-    let start = match (options.recover, options.rewind) {
-        (Some(recover), _) => {
-            Start::Recover(Position { epoch: Epoch::new(checked_name(recover.epoch)?), offset: recover.offset })
-        }
+    let position = options.recover.map(|recover| {
+        Ok::<_, Refusal>(Position { epoch: Epoch::new(checked_name(recover.epoch)?), offset: recover.offset })
+    });
+    let start = match (position.transpose()?, options.rewind) {
+        (Some(position), None | Some(0)) => Start::Recover(position),
+        (Some(position), Some(count)) => Start::RecoverOrRewind(position, count),
         (None, None | Some(0)) => Start::Live,
         (None, Some(count)) => Start::Rewind(count),
     };

@@ -32,7 +32,7 @@ fn messages_are_understood() {
         ),
         (
             r#"{"type":"subscribe","channel":"a","rewind":5,"recover":{"epoch":"e","offset":0}}"#,
-            r#"Subscribe(Subscribe { channel: "a", start: Recover(Position { epoch: "e", offset: 0 }), presence: false, enter: None, more: None })"#,
+            r#"Subscribe(Subscribe { channel: "a", start: RecoverOrRewind(Position { epoch: "e", offset: 0 }, 5), presence: false, enter: None, more: None })"#,
         ),
         (r##"{"type":"unsubscribe","channel":"#user:7"}"##, r##"Unsubscribe { channel: "#user:7" }"##),
         (
