@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { Client, closeAll, Members } from "../harness/client.mjs";
+import { mint } from "../harness/jwt.mjs";
 import { OPEN_RULE, Server } from "../harness/server.mjs";
 
 let server;
@@ -39,6 +40,21 @@ test("presence: true brings presence_state once, then diffs; by itself it enters
   await ann.ok({ type: "unsubscribe", channel });
   await present.when((list) => list.length === 0);
   assert.deepEqual((await client.settled()).filter(({ type }) => type === "presence_state"), []);
+});
+
+test("who logs in later is present as its user from then on, with its data", async () => {
+  const channel = fresh();
+  const { present } = await watching(channel);
+  const client = await Client.connect(server);
+  await client.subscribe(channel, { data: { seat: 1 } });
+  const [nobody] = await present.when((list) => list.length === 1);
+  assert.deepEqual([nobody.userId, nobody.data], [null, { seat: 1 }]);
+  client.send({ type: "auth", token: mint({ sub: "ann", info: { name: "Ann" } }) });
+  await client.next({ type: "auth_ack", userId: "ann" });
+  const [member] = await present.when((list) => list.some(({ userId }) => userId === "ann"));
+  assert.deepEqual(member, { userId: "ann", connectionId: nobody.connectionId, data: { seat: 1 } });
+  assert.equal(present.now.size, 1);
+  assert.deepEqual(await members(client, channel), [member]);
 });
 
 test("presence_state lists who was there before", async () => {

@@ -153,6 +153,7 @@ impl<T: Endpoint> Shard<T> {
         {
             self.join_user_channel(slot, ChannelName::of_user(&user), now);
         }
+            self.name_in_presence(slot, now);
         self.tell_connected(slot);
     }
 

@@ -100,6 +100,34 @@ impl<T: Endpoint> Shard<T> {
         }
     }
 
+    /// A connection that entered presence without a user has one now: its entries get it, and keep their data.
+    pub(super) fn name_in_presence(&mut self, slot: Slot, now: Now) {
+        let present = self.connections[slot.index as usize].subscriptions.iter().filter(|it| it.present);
+        let keys: Vec<ChannelKey> = present.map(|it| self.channels[it.channel as usize].key.clone()).collect();
+        for key in keys {
+            let members = self.hub.engine().members(&key.app, &key.channel);
+            self.when(slot, members, |members| Outcome::Nameless(key, members), now);
+        }
+    }
+
+    /// Who is present where a connection may be without a user.
+    pub(super) fn nameless_found(
+        &mut self,
+        slot: Slot,
+        key: ChannelKey,
+        members: Result<PresenceSnapshot, EngineError>,
+        now: Now,
+    ) {
+        let Some(identity) = self.get(slot).map(|connection| &connection.identity) else { return };
+        let entries = members.map(|snapshot| snapshot.members).unwrap_or_default();
+        let own = |entry: &PresenceEntry| entry.connection == identity.connection && entry.user.is_none();
+        let Some(entry) = entries.into_iter().find(own) else { return };
+        let entry = PresenceEntry { user: identity.user.clone(), revision: 0, ..entry };
+        let changed = Changed { connection: entry.connection.clone(), present: true };
+        let done = self.hub.engine().presence(&key.app, &key.channel, PresenceChange::Enter(entry));
+        self.when(slot, done, |result| Outcome::PresenceChanged(None, key, changed, result), now);
+    }
+
     /// What a new member asked for: to be present, and to see who is. In this order, so that it sees itself.
     pub(super) fn start_presence(&mut self, slot: Slot, key: &ChannelKey, subscribe: &Subscribe, now: Now) {
         let more = subscribe.more.as_deref();

@@ -55,6 +55,8 @@ pub(crate) enum Outcome {
     WatchedAgain(ChannelKey, Result<PresenceSnapshot, EngineError>),
     SubscribeCounted(Asker, Subscribe, Verdict, Result<(), Refusal>),
     PublishDecided(Tag, Sending, Verdict, Result<Decision, Refusal>),
+    /// Who is present where a connection that has a user now is known without one.
+    Nameless(ChannelKey, Result<PresenceSnapshot, EngineError>),
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
@@ -193,6 +195,7 @@ impl<T: Endpoint> Shard<T> {
             Outcome::PresenceChanged(tag, key, changed, result) => {
                 self.presence_changed(slot, tag, &key, changed, result);
             }
+            Outcome::Nameless(key, members) => self.nameless_found(slot, key, members, now),
             Outcome::SubscribeCounted(asker, subscribe, verdict, room) => match room {
                 Ok(()) => self.ask_to_subscribe(slot, asker, subscribe, verdict, now),
                 Err(refusal) => self.subscribe_refused(slot, asker, refusal, subscribe.channel),
