@@ -134,6 +134,32 @@ test("a signed-in user needs no channel_data in presence channels", async () => 
   assert.deepEqual(channel.members.me, { id: user, info: { name: "Ann" } });
 });
 
+test("what the API subscribed a client to, it can subscribe to itself", async () => {
+  const user = fresh("ann");
+  const pusher = await signedIn(user);
+  const subscribedFor = (channel) => {
+    const known = soon(new Promise((done) => pusher.connection.bind("message", (frame) => {
+      if (frame.event === "pusher_internal:subscription_succeeded" && frame.channel === channel) done();
+    })), `the subscription to ${channel}`);
+    return server.api("POST", `/api/users/${user}/subscribe`, { channel }).then(() => known);
+  };
+  for (const prefix of ["news", "private-", "cache-", "presence-"]) {
+    const name = fresh(prefix);
+    await backend.trigger(name, "kept", { before: true });
+    await subscribedFor(name);
+    pusher.connection.bind("error", (error) => assert.fail(JSON.stringify(error)));
+    const channel = pusher.subscribe(name);
+    const kept = prefix === "cache-" ? event(channel, "kept") : undefined;
+    await event(channel, "pusher:subscription_succeeded");
+    if (kept) assert.deepEqual(await kept, { before: true });
+    if (prefix === "presence-") assert.deepEqual([channel.members.count, channel.members.me.id], [1, user]);
+    const heard = event(channel, "note");
+    await backend.trigger(name, "note", { n: 1 });
+    assert.deepEqual(await heard, { n: 1 });
+    pusher.connection.unbind("error");
+  }
+});
+
 test("terminate_connections ends them all with 4009, whatever they speak", async () => {
   const user = fresh("ann");
   const pusher = await signedIn(user);

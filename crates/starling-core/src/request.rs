@@ -150,6 +150,9 @@ pub struct SubscribeMore {
     pub presence_if_kept: bool,
     /// Who is there is told before what was missed.
     pub presence_first: bool,
+    /// A membership that the server side gave, and that the client has not asked for yet, becomes the client's own, and is
+    /// answered as if it had just begun; otherwise it is refused with `ALREADY_SUBSCRIBED` like any other.
+    pub adopts: bool,
     /// Refused with `LIMIT_EXCEEDED` where so many users are present, and this would be one more.
     pub most_users: Option<usize>,
 }
@@ -161,11 +164,11 @@ pub enum Start {
     Live,
     /// After this position.
     Recover(Position),
+    /// After this position, or where that is impossible with the newest so many messages.
+    RecoverOrRewind(Position, u32),
     /// With the newest so many messages.
     Rewind(u32),
 }
-    /// After this position, or where that is impossible with the newest so many messages.
-    RecoverOrRewind(Position, u32),
 
 /// A message to be published.
 #[derive(Debug, Clone)]

@@ -200,6 +200,8 @@ pub(crate) struct Subscription {
     pub present: bool,
     /// Its own user channel, which it did not ask for.
     pub implicit: bool,
+    /// The server side made it a member, and it has not asked for that itself.
+    pub given: bool,
 }
 
 /// Where in the channel its member is.

@@ -6,6 +6,7 @@
 //! something off a full one. Nothing here waits, and nothing is shared with another worker.
 
 mod access;
+mod adopt;
 mod catchup;
 mod control;
 mod deliver;
@@ -152,8 +153,8 @@ impl<T: Endpoint> Shard<T> {
             && before.user.as_ref() != Some(&user)
         {
             self.join_user_channel(slot, ChannelName::of_user(&user), now);
-        }
             self.name_in_presence(slot, now);
+        }
         self.tell_connected(slot);
     }
 

@@ -10,6 +10,7 @@ use starling_core::{
 use std::sync::atomic::Ordering;
 
 use super::access::Verdict;
+use super::adopt::Adopted;
 use super::presence::Changed;
 use super::refill::Cleared;
 use super::resume::{Entering, Found};
@@ -45,6 +46,7 @@ pub(super) enum Waiting {
 pub(crate) enum Outcome {
     SubscribeDecided(Asker, Subscribe, Result<Decision, Refusal>),
     Joined(Box<Joined>),
+    Adopted(Box<Adopted>),
     /// The number is that of the read, so that an answer that nobody waits for any more is known.
     Page(ChannelKey, u64, Result<HistoryPage, EngineError>),
     Refilled(ChannelKey, u64, Result<HistoryPage, EngineError>),
@@ -53,10 +55,10 @@ pub(crate) enum Outcome {
     Watching(ChannelKey, Result<PresenceSnapshot, EngineError>),
     PresenceChanged(Option<Tag>, ChannelKey, Changed, Result<(), EngineError>),
     WatchedAgain(ChannelKey, Result<PresenceSnapshot, EngineError>),
-    SubscribeCounted(Asker, Subscribe, Verdict, Result<(), Refusal>),
-    PublishDecided(Tag, Sending, Verdict, Result<Decision, Refusal>),
     /// Who is present where a connection that has a user now is known without one.
     Nameless(ChannelKey, Result<PresenceSnapshot, EngineError>),
+    SubscribeCounted(Asker, Subscribe, Verdict, Result<(), Refusal>),
+    PublishDecided(Tag, Sending, Verdict, Result<Decision, Refusal>),
     Published(Tag, ChannelName, Result<Published, EngineError>),
     EventDecided(Tag, Option<ChannelName>, Result<Decision, Refusal>),
     EnterDecided(Tag, Box<Enter>, Result<Effects, Refusal>),
@@ -178,6 +180,7 @@ impl<T: Endpoint> Shard<T> {
                 self.subscribe_decided(slot, asker, subscribe, result, now);
             }
             Outcome::Joined(joined) => self.joined(slot, *joined, now),
+            Outcome::Adopted(adopted) => self.adopted(slot, *adopted, now),
             Outcome::Page(key, read, result) => {
                 if let Some(index) = self.page_arrived(slot, &key, read, result, now) {
                     self.read_on(slot, index, now);
@@ -192,10 +195,10 @@ impl<T: Endpoint> Shard<T> {
             Outcome::Wished(key, result) => self.wished(&key, &result),
             Outcome::Watching(key, result) => self.watching(slot, &key, result),
             Outcome::WatchedAgain(key, result) => self.watched_again(&key, result),
+            Outcome::Nameless(key, members) => self.nameless_found(slot, key, members, now),
             Outcome::PresenceChanged(tag, key, changed, result) => {
                 self.presence_changed(slot, tag, &key, changed, result);
             }
-            Outcome::Nameless(key, members) => self.nameless_found(slot, key, members, now),
             Outcome::SubscribeCounted(asker, subscribe, verdict, room) => match room {
                 Ok(()) => self.ask_to_subscribe(slot, asker, subscribe, verdict, now),
                 Err(refusal) => self.subscribe_refused(slot, asker, refusal, subscribe.channel),

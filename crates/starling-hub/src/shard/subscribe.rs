@@ -76,9 +76,10 @@ impl<T: Endpoint> Shard<T> {
     fn may_join(&self, slot: Slot, subscribe: &Subscribe) -> Result<Verdict, Refusal> {
         let connection = &self.connections[slot.index as usize];
         if self.is_member(connection, &subscribe.channel) && subscribe.channel.user().is_none() {
-            return Err(already_subscribed());
-        }
-        if connection.subscription_count() >= self.settings.limits.subscriptions {
+            if !self.may_adopt(slot, subscribe) {
+                return Err(already_subscribed());
+            }
+        } else if connection.subscription_count() >= self.settings.limits.subscriptions {
             let limit = self.settings.limits.subscriptions;
             return Err(Refusal::new(
                 ErrorCode::LimitExceeded,
@@ -134,6 +135,9 @@ impl<T: Endpoint> Shard<T> {
                 // It is what the application wanted it to be.
                 return decision.effects.publish.into_iter().for_each(|publish| self.publish_for(slot, publish, now));
             }
+            if self.may_adopt(slot, &subscribe) {
+                return self.adopt(slot, index, asker, subscribe, decision, now);
+            }
             return self.subscribe_refused(slot, asker, already_subscribed(), subscribe.channel);
         }
         let implicit = key.channel.is_internal();
@@ -142,7 +146,14 @@ impl<T: Endpoint> Shard<T> {
         }
         self.add_subscription(
             slot.index,
-            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit },
+            Subscription {
+                channel: index,
+                place: Place::Joining,
+                watching: false,
+                present: false,
+                implicit,
+                given: matches!(asker, Asker::Server),
+            },
         );
         let channel = &mut self.channels[index as usize];
         channel.joining += 1;
@@ -273,6 +284,12 @@ impl<T: Endpoint> Shard<T> {
             Some(false) => _ = counters.not_recovered.fetch_add(1, Ordering::Relaxed),
             None => {}
         }
+        if recovered == Some(false)
+            && let Some(page) = &mut page
+        {
+            // Read from a position that is no place to go on from.
+            page.messages = Vec::new();
+        }
         let head = page.as_ref().map(|page| page.head.clone());
         let follows = start.as_ref().zip(head.as_ref()).is_some_and(|(start, head)| start.offset < head.offset);
         if page.is_some() && !follows && matches!(joined.subscribe.start, Start::Rewind(count) if count > 0) {
@@ -284,12 +301,6 @@ impl<T: Endpoint> Shard<T> {
                 let reply = Reply::Subscribed {
                     channel: joined.key.channel.clone(),
                     position: head,
-        if recovered == Some(false)
-            && let Some(page) = &mut page
-        {
-            // Read from a position that is no place to go on from.
-            page.messages = Vec::new();
-        }
                     recovered,
                     response: joined.response,
                     follows,
@@ -359,7 +370,14 @@ impl<T: Endpoint> Shard<T> {
         }
         self.add_subscription(
             slot.index,
-            Subscription { channel: index, place: Place::Joining, watching: false, present: false, implicit: true },
+            Subscription {
+                channel: index,
+                place: Place::Joining,
+                watching: false,
+                present: false,
+                implicit: true,
+                given: false,
+            },
         );
         self.go_live(slot.index, index);
         self.wish(index, now);
@@ -449,6 +467,8 @@ fn starting_point(start: &Start, page: Option<&HistoryPage>) -> (Option<Position
         Start::Recover(position) | Start::RecoverOrRewind(position, _) if is_there(position) => {
             (Some(position.clone()), Some(true))
         }
+        Start::Recover(_) => (Some(page.head.clone()), Some(false)),
+        Start::RecoverOrRewind(_, count) => (Some(rewound(*count)), Some(false)),
     }
 }
 
@@ -467,5 +487,3 @@ fn has_room(members: &PresenceSnapshot, subscribe: &Subscribe, most: usize) -> R
 fn already_subscribed() -> Refusal {
     Refusal::new(ErrorCode::AlreadySubscribed, "already a member of this channel")
 }
-        Start::Recover(_) => (Some(page.head.clone()), Some(false)),
-        Start::RecoverOrRewind(_, count) => (Some(rewound(*count)), Some(false)),

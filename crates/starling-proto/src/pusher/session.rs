@@ -110,7 +110,7 @@ impl PusherSession {
         if names::is_cache(name) {
             subscribe.start = Start::Rewind(1);
         }
-        let mut more = SubscribeMore { vouched: true, ..SubscribeMore::default() };
+        let mut more = SubscribeMore { vouched: true, adopts: true, ..SubscribeMore::default() };
         if kind == Kind::Presence {
             if self.presences.has(&channel) {
                 return already_subscribed(name, out);
