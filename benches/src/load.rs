@@ -8,8 +8,6 @@ use starling_load::{
     target::{App, Identity, Protocol, Target},
 };
 
-use crate::rounds::server::{APP_KEY, APP_SECRET};
-
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Load {
@@ -36,13 +34,8 @@ pub enum Load {
 pub enum Transport {
     /// The native protocol over WebSocket.
     Websocket,
-    /// Event streams; messages are published over the HTTP API, with the credentials that `benches/run` configures.
+    /// Event streams; messages are published over the HTTP API.
     Sse,
-}
-
-/// The app in the configuration of `rounds`.
-fn credentials() -> App {
-    App { id: "1".to_owned(), key: APP_KEY.to_owned(), secret: APP_SECRET.to_owned() }
 }
 
 impl Load {
@@ -62,8 +55,8 @@ impl Load {
         }
     }
 
-    /// The plan with this scenario's own numbers.
-    pub fn plan(self, target: Target, transport: Transport) -> Plan {
+    /// The plan with this scenario's own numbers; `app` publishes where members cannot.
+    pub fn plan(self, target: Target, transport: Transport, app: App) -> Plan {
         let (connections, channels, pace) = match self {
             Self::FanoutRate => (1000, 1, Pace::PerSecond(25.0)),
             Self::Fanout => (1000, 1, Pace::InFlight(4)),
@@ -76,7 +69,7 @@ impl Load {
         };
         let (protocol, publisher) = match transport {
             Transport::Websocket => (Protocol::Native, Publisher::Outsiders(1)),
-            Transport::Sse => (Protocol::Sse, Publisher::Backend(Api::Starling(credentials()))),
+            Transport::Sse => (Protocol::Sse, Publisher::Backend(Api::Starling(app))),
         };
         // How long the server has to come to rest before its memory counts; the other scenarios take what is asked for.
         let rest = Duration::from_secs(5);

@@ -6,12 +6,13 @@ use clap::Parser;
 use rustls::pki_types::ServerName;
 use starling_bench::{
     load::{Load, Transport},
+    rounds::server::{APP_KEY, APP_SECRET},
     tls,
 };
 use starling_load::{
     process,
     scenario::Pace,
-    target::{Target, Tls, trust},
+    target::{App, Target, Tls, trust},
     watch::Unwatched,
 };
 
@@ -29,6 +30,12 @@ struct Options {
     /// What members speak.
     #[arg(long, default_value = "websocket")]
     transport: Transport,
+    /// Key of the app that publishes for event streams, as `benches/run` configures it; dev-key for `--dev`.
+    #[arg(long, default_value = APP_KEY)]
+    key: String,
+    /// Secret of the same app; dev-secret for `--dev`.
+    #[arg(long, default_value = APP_SECRET)]
+    secret: String,
     /// Speak TLS and trust this certificate (PEM, for `localhost`).
     #[arg(long)]
     tls_certificate: Option<PathBuf>,
@@ -71,7 +78,8 @@ fn run(options: Options) -> anyhow::Result<()> {
     if let Some(certificate) = &options.tls_certificate {
         target.tls = Some(Tls { config: trust(Some(certificate))?, name: ServerName::try_from(tls::NAME)? });
     }
-    let mut plan = options.scenario.plan(target, options.transport);
+    let app = App { id: "1".to_owned(), key: options.key, secret: options.secret };
+    let mut plan = options.scenario.plan(target, options.transport, app);
     plan.server_pid = options.server_pid;
     plan.spins = options.spin;
     plan.payload = options.payload;
