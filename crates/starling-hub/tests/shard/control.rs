@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use starling_core::{Answer, ConnectionId, Control, Occupancy, Query, Target, UserId};
+use starling_core::{
+    Answer, ConnectionId, Control, Occupancy, Query, Request, Start, Subscribe, SubscribeMore, Target, UserId,
+};
 use starling_hub::Grants;
 
 use crate::rig::*;
@@ -81,6 +83,25 @@ fn subscribing_and_unsubscribing_a_user() {
     for client in [one, two] {
         assert_eq!(rig.seen(client), ["unsubscribed room FORBIDDEN"]);
     }
+}
+
+#[test]
+fn what_the_server_side_gave_becomes_the_clients_own_once() {
+    let mut rig = Rig::ruled([kept("*", 10)]);
+    let client = rig.user("ann");
+    order(&mut rig, Control::Subscribe { target: Target::User(ann()), channel: name("room") });
+    rig.say("room", "hello");
+    rig.settle();
+    assert_eq!(rig.seen(client), ["subscribed room a:0", "room a:1 hello"]);
+    assert_eq!(rig.does(client, subscribe("room")), ["#1 refused ALREADY_SUBSCRIBED"]);
+    let more = SubscribeMore { adopts: true, ..SubscribeMore::default() };
+    let own = Subscribe { start: Start::Rewind(1), more: Some(Box::new(more)), ..Subscribe::live(name("room")) };
+    let adopted = rig.does(client, Request::Subscribe(own.clone()));
+    assert_eq!(adopted, ["#2 subscribed room a:1", "room a:1 hello"]);
+    assert_eq!(rig.does(client, Request::Subscribe(own)), ["#3 refused ALREADY_SUBSCRIBED"]);
+    rig.say("room", "once");
+    rig.settle();
+    assert_eq!(rig.seen(client), ["room a:2 once"]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Presence as connections follow it.
 
+use starling_core::Pending;
 use starling_core::PresenceAction::{Enter, Get, Leave, Update};
+use starling_hub::Identity;
 
 use crate::rig::*;
 
@@ -23,6 +25,24 @@ fn state_first_then_differences() {
     assert_eq!(rig.seen(ann), ["diff room +c2{}"]);
     rig.does(bob, unsubscribe("room"));
     assert_eq!(rig.seen(ann), ["diff room -c2{}"]);
+}
+
+#[test]
+fn who_gets_a_user_later_is_present_as_that_user() {
+    let mut rig = Rig::ruled([attended("*")]);
+    let (ann, bob) = (rig.user("ann"), rig.anonymous());
+    rig.does(ann, attend("room", None));
+    rig.does(bob, attend("room", Some("{\"n\":1}")));
+    rig.seen(ann);
+    let now = rig.now;
+    let (shard, slot) = rig.shard_of(bob);
+    let identity = shard.get(slot).unwrap().identity.clone();
+    shard.admit(slot, Identity { user: Some("bob".into()), ..identity }, now);
+    rig.settle();
+    assert_eq!(rig.seen(ann), ["diff room +c2{\"n\":1}"]);
+    let Pending::Ready(Ok(snapshot)) = rig.hub.members(&app(), &name("room")) else { panic!("it is in memory") };
+    let users: Vec<_> = snapshot.members.iter().map(|entry| entry.user.as_ref().map(|user| user.to_string())).collect();
+    assert_eq!(users, [Some("bob".to_owned())]);
 }
 
 #[test]

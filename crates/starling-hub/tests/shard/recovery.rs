@@ -63,6 +63,31 @@ fn recovery_says_whether_it_is_complete() {
 }
 
 #[test]
+fn a_rewind_follows_a_recovery_that_failed() {
+    let mut rig = Rig::ruled([kept("*", 10)]);
+    let ann = rig.user("ann");
+    rig.does(ann, subscribe("room"));
+    rig.say_many("room", 1..=30);
+    rig.settle();
+    let known = rig.epoch('a');
+    for (epoch, offset, count, answer, first) in [
+        (known.clone(), 28, 3, "recovered", 29),
+        (known.clone(), 30, 3, "recovered", 31),
+        (known.clone(), 5, 3, "lost", 28),
+        (known, 99, 3, "lost", 28),
+        ("unknown".into(), 0, 3, "lost", 28),
+        ("unknown".into(), 29, 3, "lost", 28),
+        ("unknown".into(), 29, 100, "lost", 21),
+    ] {
+        let client = rig.anonymous();
+        let lines = rig.does(client, recover_or_rewind("room", epoch, offset, count));
+        assert!(lines[0].ends_with(&format!("subscribed room a:30 {answer}")), "{offset}: {}", lines[0]);
+        assert_eq!(lines[1..], numbered("room", 'a', first..=30), "{offset}");
+        rig.lose(client);
+    }
+}
+
+#[test]
 fn expired_messages_are_not_recovered() {
     let mut rig = Rig::ruled([kept("*", 100)]);
     let ann = rig.user("ann");

@@ -510,6 +510,10 @@ pub fn recover_from(channel: &str, epoch: Epoch, offset: u64) -> Request {
     start(channel, Start::Recover(Position { epoch, offset }))
 }
 
+pub fn recover_or_rewind(channel: &str, epoch: Epoch, offset: u64, count: u32) -> Request {
+    start(channel, Start::RecoverOrRewind(Position { epoch, offset }, count))
+}
+
 fn start(channel: &str, start: Start) -> Request {
     Request::Subscribe(Subscribe { start, ..Subscribe::live(name(channel)) })
 }
