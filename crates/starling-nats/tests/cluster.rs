@@ -174,7 +174,7 @@ fn nodes_that_publish_to_one_channel_at_the_same_time_lose_nothing_and_hear_one_
         let turn = |turn: u64| {
             let id = |nth: u64| format!("{index} {turn} {nth}");
             let under_way =
-                [engine.publish(publication(id(0), false)), engine.publish(publication(id(1), turn % 8 == 0))];
+                [engine.publish(publication(id(0), false)), engine.publish(publication(id(1), turn.is_multiple_of(8)))];
             let published = under_way.map(|published| block_on(published.wait()).expect("published"));
             published.map(|published| (published.id.to_string(), published.position.expect("a position")))
         };
