@@ -85,6 +85,19 @@ export function suite(kind) {
       assert.deepEqual(payloads(clients[1], "plain:cut"), ["missed"]);
     });
 
+    test("who is revoked while their node is cut off is disconnected when it is back", { timeout: 300_000 }, async () => {
+      const made = Math.floor(Date.now() / 1000) - 600;
+      const [eve, ann] = await Promise.all(["eve", "ann"].map((user) => Client.user(nodes[0], user, { claims: { iat: made } })));
+      for (const client of [eve, ann]) await client.subscribe("plain:secret");
+      cables[0].cut();
+      await isReady(nodes[0], 503);
+      assert.equal((await nodes[1].api("POST", "/api/users/eve/revoke")).status, 204);
+      cables[0].heal();
+      await isReady(nodes[0]);
+      await eve.closes(4003);
+      assert.equal(ann.end, undefined, "nobody else is");
+    });
+
     test("one node hears nothing any more, and nobody tells it: the same, and presence is taken over and comes back", { timeout: 300_000 }, async () => {
       const clients = await members("frozen");
       const watcher = clients[1];

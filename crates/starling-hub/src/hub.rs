@@ -77,6 +77,7 @@ struct Router {
     inboxes: Vec<Arc<Inbox>>,
     on_control: OnceLock<OnControl>,
     on_relayed: OnceLock<OnRelayed>,
+    on_resync: OnceLock<Box<dyn Fn() + Send + Sync>>,
     observer: OnceLock<Arc<dyn Observer>>,
 }
 
@@ -95,6 +96,7 @@ impl Hub {
             inboxes: options.inboxes,
             on_control: OnceLock::new(),
             on_relayed: OnceLock::new(),
+            on_resync: OnceLock::new(),
             observer: OnceLock::new(),
         });
         options.engine.attach(router.clone());
@@ -146,6 +148,12 @@ impl Hub {
     /// Has `f` called for each [`Control`] that reaches this node, before the workers learn of it. May be set once.
     pub fn on_control(&self, f: impl Fn(&AppId, &Control) + Send + Sync + 'static) {
         let _ = self.router.on_control.set(Box::new(f));
+    }
+
+    /// Has `f` called when the engine may have missed something for this node, orders of other nodes among it. May be
+    /// set once.
+    pub fn on_resync(&self, f: impl Fn() + Send + Sync + 'static) {
+        let _ = self.router.on_resync.set(Box::new(f));
     }
 
     /// Has `observer` told what happens from now on. May be set once, before the first connection: members are only
@@ -207,6 +215,11 @@ impl Hub {
             }
             result.map_err(Refusal::from)
         })
+    }
+
+    /// Carries out on this node what was ordered while it could not hear it.
+    pub fn carry_out(&self, app: &AppId, control: Control) {
+        self.router.control(app, control);
     }
 
     /// Tells one connection of this node something. `told` is called once by each worker, from its thread, with whether
@@ -417,6 +430,9 @@ impl Sink for Router {
     }
 
     fn resync(&self) {
+        if let Some(on_resync) = self.on_resync.get() {
+            on_resync();
+        }
         for inbox in &self.inboxes {
             inbox.post(Letter::Resync);
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::auth::{AppsError, Authenticator, MemoryLedger, TicketLedger};
-use crate::cluster::{self, EngineLedger};
+use crate::cluster::{self, EngineLedger, Known};
 use crate::embed::{Broadcaster, BuildError, Builder, Chain, Services};
 use crate::gate::Gate;
 use crate::handlers::{Attached, Built, Runner};
@@ -99,7 +99,7 @@ impl Server {
         let spawner = runtime.clone();
         let window = options.recovery_window;
         // Alone, there are no others to learn them from.
-        let knows_revocations = options.engine.is_none();
+        let revocations = if options.engine.is_none() { Known::from_the_start() } else { Known::default() };
         let engine = options.engine.unwrap_or_else(|| Arc::new(MemoryEngine::new(window)));
         let publish_times = Arc::new(Times::default());
         let engine: Arc<dyn Engine> = Arc::new(WatchedEngine::new(engine, publish_times.clone()));
@@ -137,7 +137,7 @@ impl Server {
             live: ArcSwap::from_pointee(options.live),
             gate: Gate::default(),
             draining: AtomicBool::new(false),
-            knows_revocations: AtomicBool::new(knows_revocations),
+            revocations,
             pusher: pusher::State::default(),
             sessions: Default::default(),
             pulses: Default::default(),
@@ -292,7 +292,8 @@ fn worker_count(configured: usize) -> usize {
     }
 }
 
-/// Revocations reach every node as controls, and are recorded there.
+/// Revocations reach every node as controls, and are recorded there. Where controls may have been missed, what was noted
+/// is read again.
 fn record_revocations(shared: &Arc<Shared>) {
     let weak = Arc::downgrade(shared);
     shared.hub.on_control(move |app, control| {
@@ -302,6 +303,12 @@ fn record_revocations(shared: &Arc<Shared>) {
             if shared.auth.revocations().revoke(app.as_str(), user.as_str(), before, unix_ms()).is_err() {
                 tracing::warn!(%app, "too many revocations: the oldest now hold for every user of the app");
             }
+        }
+    });
+    let weak = Arc::downgrade(shared);
+    shared.hub.on_resync(move || {
+        if let Some(shared) = weak.upgrade() {
+            shared.revocations.doubt();
         }
     });
 }
@@ -315,33 +322,36 @@ fn answer_relayed(shared: &Arc<Shared>) {
     });
 }
 
-/// Forgets what has expired, about once a second.
+/// Forgets what has expired, about once a second, and reads what was revoked when that is in doubt.
 async fn sweep(shared: Arc<Shared>, mut stop: watch::Receiver<bool>) {
     let mut interval = tokio::time::interval(Duration::from_secs(1));
-    // Read at the start, and again after every time that the engine was away.
-    let mut knows_revocations = false;
     let mut is_failing = false;
     loop {
-        tokio::select! {
-            _ = interval.tick() => {}
+        let is_due = tokio::select! {
+            _ = interval.tick() => true,
+            () = shared.revocations.doubted() => false,
             () = listener::stopped(&mut stop) => return,
-        }
-        knows_revocations &= shared.hub.engine().is_up();
-        if !knows_revocations && shared.hub.engine().is_up() {
-            let read = cluster::read_revocations(&shared).await;
-            knows_revocations = read.is_ok();
-            match read {
-                Ok(()) if is_failing => tracing::warn!("the revoked tokens could be read: this node knows them now"),
-                Err(error) if !is_failing => {
+        };
+        if !shared.hub.engine().is_up() {
+            shared.revocations.doubt_once();
+        } else if let Some(doubt) = shared.revocations.doubt_to_settle() {
+            match cluster::read_revocations(&shared).await {
+                Ok(()) => {
+                    shared.revocations.settle(doubt);
+                    if std::mem::take(&mut is_failing) {
+                        tracing::warn!("the revoked tokens could be read: this node knows them now");
+                    }
+                }
+                Err(error) if !std::mem::replace(&mut is_failing, true) => {
                     tracing::error!(%error, "cannot read which tokens were revoked: this node is not ready until it can");
                 }
-                _ => {}
+                Err(_) => {}
             }
-            is_failing = !knows_revocations;
         }
-        shared.knows_revocations.store(knows_revocations, Ordering::Relaxed);
-        let now = shared.clock.now();
-        shared.hub.sweep(now);
-        shared.gate.sweep(now);
+        if is_due {
+            let now = shared.clock.now();
+            shared.hub.sweep(now);
+            shared.gate.sweep(now);
+        }
     }
 }

@@ -10,6 +10,7 @@ use starling_hub::{Hub, Now};
 use tokio::runtime::Handle;
 
 use crate::auth::Authenticator;
+use crate::cluster::Known;
 use crate::gate::Gate;
 use crate::hooks::{HttpHooks, Secrets, Webhooks};
 use crate::options::LiveOptions;
@@ -51,14 +52,14 @@ pub(crate) struct Shared {
     /// How long the engine took for publishes.
     pub publish_times: Arc<Times>,
     pub draining: AtomicBool,
-    /// Whether this node has read which tokens were revoked elsewhere, since the engine was last away.
-    pub knows_revocations: AtomicBool,
+    /// Whether this node knows which tokens were revoked elsewhere.
+    pub revocations: Known,
 }
 
 impl Shared {
     /// Whether new work is welcome: not draining, the engine takes publishes, and no token is accepted that was revoked.
     pub fn is_ready(&self) -> bool {
-        !self.is_draining() && self.hub.engine().is_up() && self.knows_revocations.load(Ordering::Relaxed)
+        !self.is_draining() && self.hub.engine().is_up() && self.revocations.is_known()
     }
 
     pub fn is_draining(&self) -> bool {
