@@ -81,7 +81,11 @@ pub fn run(args: SubscribeArgs) -> Result<(), Failure> {
 async fn print(args: SubscribeArgs) -> Result<(), Failure> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let client = connect(&args).await?;
+    let client = tokio::select! {
+        client = connect(&args) => client?,
+        _ = interrupt.recv() => return Ok(()),
+        _ = terminate.recv() => return Ok(()),
+    };
     let mut status = client.status();
     status.mark_unchanged();
     let mut given = subscribe(&client, &args);

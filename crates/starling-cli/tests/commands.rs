@@ -232,3 +232,16 @@ fn wrong_usage_exits_2() {
     assert_eq!(code(&starling(folder.path(), &["--help"], &[])), 0);
     assert_eq!(code(&starling(folder.path(), &["--version"], &[])), 0);
 }
+
+#[test]
+fn check_understands_the_url_of_the_engine() {
+    for url in ["redis://127.0.0.1/x", "nats://127.0.0.1?bogus=1"] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = format!("[engine]\nurl = \"{url}\"\n[[apps]]\nid = \"1\"\nkey = \"k\"\nsecret = \"own\"\n");
+        std::fs::write(folder.path().join("starling.toml"), text).unwrap();
+        let output = starling(folder.path(), &["check"], &[]);
+        assert_eq!(code(&output), 2, "{url}");
+        let told = stderr(&output);
+        assert!(told.contains("starling.toml:2") && told.contains("can never work"), "{told}");
+    }
+}

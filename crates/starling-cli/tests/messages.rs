@@ -286,6 +286,19 @@ fn messages_are_printed_across_a_reconnect() {
 }
 
 #[test]
+fn an_interruption_is_heard_while_the_server_says_nothing() {
+    for signal in ["-INT", "-TERM"] {
+        let server = Server::new();
+        let folder = tempfile::tempdir().unwrap();
+        let child = start(folder.path(), &["subscribe", "room", "--url", &server.url]);
+        // It connects, so that it listens for signals, and is never answered.
+        let _silent = server.listener.accept().unwrap();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(finish(child).0, 0);
+    }
+}
+
+#[test]
 fn a_refused_subscription_exits_1() {
     let server = Server::new();
     let folder = tempfile::tempdir().unwrap();

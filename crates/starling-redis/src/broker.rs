@@ -273,7 +273,7 @@ impl Answer {
     }
 }
 
-fn check(options: &RedisOptions) -> Result<Address, ConnectError> {
+pub(crate) fn check(options: &RedisOptions) -> Result<Address, ConnectError> {
     if options.prefix.contains(['{', '}']) {
         return Err(ConnectError::Invalid(format!("the prefix {:?} has braces", options.prefix)));
     }

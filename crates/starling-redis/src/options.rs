@@ -64,6 +64,14 @@ impl RedisOptions {
             tls: None,
         }
     }
+
+    /// Whether they make sense. Nothing is connected to.
+    ///
+    /// # Errors
+    /// [`ConnectError::Invalid`], as [`RedisEngine::connect`](crate::RedisEngine::connect) would say.
+    pub fn check(&self) -> Result<(), ConnectError> {
+        crate::broker::check(self).map(drop)
+    }
 }
 
 /// Without the passwords.

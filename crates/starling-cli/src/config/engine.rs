@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use starling_nats::NatsOptions;
+use starling_redis::RedisOptions;
+
 use super::section::Section;
 
 /// The engine that messages go through.
@@ -44,7 +47,22 @@ impl EngineUrl {
         if !BUILT_IN.contains(&name) {
             return Err(format!("the engine {name:?} is not in this build, which has: {}", BUILT_IN.join(", ")));
         }
+        engine.check()?;
         Ok(engine)
+    }
+
+    /// Whether the engine understands its URL, options included. Nothing is connected to.
+    fn check(&self) -> Result<(), String> {
+        let understood = match self {
+            Self::Memory => Ok(()),
+            Self::Redis(url) => RedisOptions::new(url.as_str()).check().map_err(|error| error.to_string()),
+            Self::Nats(url) => NatsOptions::parse(url).map(drop).map_err(|error| error.to_string()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(url) => starling_kafka::KafkaOptions::parse(url).map(drop).map_err(|error| error.to_string()),
+            #[cfg(not(feature = "kafka"))]
+            Self::Kafka(_) => Ok(()),
+        };
+        understood.map_err(|error| format!("the engine {} can never work like this: {error}", self.name()))
     }
 
     /// The engine's name: `memory`, `redis`, `nats` or `kafka`.
