@@ -494,7 +494,7 @@ cases! {
         for (channel, history) in [(bench.channel.clone(), Some(POLICY)), (fresh("passing"), None)] {
             let publish = |n: usize| {
                 let message = bench.message(&channel, &format!("{n:03}"));
-                bench.engine.publish(Publication { message, history, deduplicate: n % 3 == 0 })
+                bench.engine.publish(Publication { message, history, deduplicate: n.is_multiple_of(3) })
             };
             bench.want(&channel).await;
             let answers: Vec<_> = (0..COUNT).map(publish).collect();
