@@ -170,6 +170,18 @@ pub enum Start {
     Rewind(u32),
 }
 
+impl Start {
+    /// What a client asks for by a position, by a number of messages, by both, or by neither. No messages are none asked for.
+    pub fn asked(recover: Option<Position>, rewind: u32) -> Self {
+        match (recover, rewind) {
+            (Some(position), 0) => Self::Recover(position),
+            (Some(position), count) => Self::RecoverOrRewind(position, count),
+            (None, 0) => Self::Live,
+            (None, count) => Self::Rewind(count),
+        }
+    }
+}
+
 /// A message to be published.
 #[derive(Debug, Clone)]
 pub struct Publish {

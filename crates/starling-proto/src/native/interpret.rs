@@ -107,12 +107,7 @@ fn subscribe<'a, V: Value<'a>>(fields: &Fields<V>) -> Result<Subscribe, Refusal>
     let rewind = whole(fields, Name::Rewind)?
         .map(|count| u32::try_from(count).map_err(|_| invalid(Name::Rewind, "is too large")))
         .transpose()?;
-    let start = match (recover(fields)?, rewind) {
-        (Some(position), None | Some(0)) => Start::Recover(position),
-        (Some(position), Some(count)) => Start::RecoverOrRewind(position, count),
-        (None, None | Some(0)) => Start::Live,
-        (None, Some(count)) => Start::Rewind(count),
-    };
+    let start = Start::asked(recover(fields)?, rewind.unwrap_or(0));
     let presence = flag(fields, Name::Presence)?.unwrap_or(false);
     Ok(Subscribe { channel, start, presence, enter: data(fields)?, more: None })
 }

@@ -59,17 +59,15 @@ pub(super) fn wish(payload: &str) -> Result<Wish, &'static str> {
         }
         _ => 0,
     };
-    let start = match fields.recover.map(RawValue::get) {
+    let position = match fields.recover.map(RawValue::get) {
         Some(object) if object.starts_with('{') => {
             let Recover { epoch, offset } =
                 serde_json::from_str(object).map_err(|_| "`recover` is {\"epoch\": TEXT, \"offset\": NUMBER}")?;
-            let position = Position { epoch: Epoch::new(epoch), offset };
-            if rewind > 0 { Start::RecoverOrRewind(position, rewind) } else { Start::Recover(position) }
+            Some(Position { epoch: Epoch::new(epoch), offset })
         }
-        _ if rewind > 0 => Start::Rewind(rewind),
-        _ => Start::Live,
+        _ => None,
     };
-    Ok(Wish { token, start })
+    Ok(Wish { token, start: Start::asked(position, rewind) })
 }
 
 #[cfg(test)]

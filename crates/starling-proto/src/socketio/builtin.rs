@@ -108,12 +108,7 @@ fn subscribe(scope: Option<&ChannelName>, arguments: &[&str], attachments: &[Byt
     let position = options.recover.map(|recover| {
         Ok::<_, Refusal>(Position { epoch: Epoch::new(checked_name(recover.epoch)?), offset: recover.offset })
     });
-    let start = match (position.transpose()?, options.rewind) {
-        (Some(position), None | Some(0)) => Start::Recover(position),
-        (Some(position), Some(count)) => Start::RecoverOrRewind(position, count),
-        (None, None | Some(0)) => Start::Live,
-        (None, Some(count)) => Start::Rewind(count),
-    };
+    let start = Start::asked(position.transpose()?, options.rewind.unwrap_or(0));
     let enter = options.data.map(|data| RawJson::from_valid(data.get().to_owned()));
     if enter.as_ref().is_some_and(|data| !data.is_object()) {
         return Err(invalid("`data` must be an object").into());
