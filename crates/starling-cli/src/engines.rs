@@ -20,24 +20,24 @@ use crate::config::EngineUrl;
 /// When it can never work, in a sentence with the engine's name.
 pub async fn connect(url: &EngineUrl, window: Duration) -> Result<Option<Arc<dyn Engine>>, String> {
     let name = url.name();
-    let failed = |error: &dyn std::fmt::Display| format!("the engine {name} can never work like this: {error}");
+    let hopeless = |error: &dyn std::fmt::Display| url.hopeless(error);
     let engine: Arc<dyn Engine> = match url {
         EngineUrl::Memory => return Ok(None),
         EngineUrl::Redis(url) => {
             let mut options = RedisOptions::new(url.as_str());
             options.window = window;
-            RedisEngine::connect(options).await.map_err(|error| failed(&error))?
+            RedisEngine::connect(options).await.map_err(|error| hopeless(&error))?
         }
         EngineUrl::Nats(url) => {
-            let mut options = NatsOptions::parse(url).map_err(|error| failed(&error))?;
+            let mut options = NatsOptions::parse(url).map_err(|error| hopeless(&error))?;
             options.window = window;
-            NatsEngine::connect(options).await.map_err(|error| failed(&error))?
+            NatsEngine::connect(options).await.map_err(|error| hopeless(&error))?
         }
         #[cfg(feature = "kafka")]
         EngineUrl::Kafka(url) => {
-            let mut options = KafkaOptions::parse(url).map_err(|error| failed(&error))?;
+            let mut options = KafkaOptions::parse(url).map_err(|error| hopeless(&error))?;
             options.window = window;
-            KafkaEngine::connect(options).await.map_err(|error| failed(&error))?
+            KafkaEngine::connect(options).await.map_err(|error| hopeless(&error))?
         }
         #[cfg(not(feature = "kafka"))]
         EngineUrl::Kafka(_) => return Err(format!("the engine {name} is not in this build")),

@@ -62,7 +62,12 @@ impl EngineUrl {
             #[cfg(not(feature = "kafka"))]
             Self::Kafka(_) => Ok(()),
         };
-        understood.map_err(|error| format!("the engine {} can never work like this: {error}", self.name()))
+        understood.map_err(|error| self.hopeless(&error))
+    }
+
+    /// Says that the engine can never work, and why.
+    pub fn hopeless(&self, why: &dyn fmt::Display) -> String {
+        format!("the engine {} can never work like this: {why}", self.name())
     }
 
     /// The engine's name: `memory`, `redis`, `nats` or `kafka`.
