@@ -48,6 +48,7 @@ struct PublishResult {
 )]
 pub(super) async fn publish(call: Call) -> Answer {
     let draft = Draft::parse(&call.body, max_payload(&call.shared))?;
+    check_rules(&call.shared, &call.app, &draft)?;
     send(&call.shared, &call.app, vec![draft]).await
 }
 
@@ -105,10 +106,8 @@ fn check_rules(shared: &Shared, app: &AppId, draft: &Draft) -> Result<(), Failur
     }
 }
 
+/// Publishes what was checked.
 async fn send(shared: &Arc<Shared>, app: &AppId, drafts: Vec<Draft>) -> Answer {
-    for draft in &drafts {
-        check_rules(shared, app, draft)?;
-    }
     let mut channels = Vec::with_capacity(drafts.len());
     let mut messages = Vec::with_capacity(drafts.len());
     for mut draft in drafts {
