@@ -3,13 +3,7 @@
 use starling_core::ChannelName;
 use starling_testkit::block_on;
 
-use crate::rig::{Bench, Server, engine_on, ids, run, wait_until};
-
-fn calls(server: &Server, command: &str) -> u64 {
-    let stats = server.cli(&["INFO", "commandstats"]);
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
-}
+use crate::rig::{Bench, Server, calls, engine_on, ids, run, wait_until};
 
 fn subscribers(server: &Server) -> String {
     server.cli(&["PUBSUB", "NUMSUB", "starling:{1:room}"]).split_whitespace().last().unwrap_or_default().to_owned()

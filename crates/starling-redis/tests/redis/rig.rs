@@ -79,6 +79,13 @@ fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
 }
 
+/// How often the server was sent a command.
+pub fn calls(server: &Server, command: &str) -> u64 {
+    let stats = server.cli(&["INFO", "commandstats"]);
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or(0)
+}
+
 /// An engine on a runtime of all tests.
 pub fn engine_on(url: String) -> Arc<dyn Engine> {
     connect(options(url)).expect("it can work")
